@@ -1,0 +1,1 @@
+"""evojax_mtl: evolutionary multitask architecture search in JAX."""

@@ -1,0 +1,1 @@
+"""Architectures: tables of nodes and edges, their order and schedule."""

@@ -1,0 +1,1 @@
+"""Genomes: what evolves; each decodes to an architecture."""

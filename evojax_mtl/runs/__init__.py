@@ -1,0 +1,1 @@
+"""Runs: the folder of a run, its checkpoints, metrics and report."""

@@ -1,0 +1,1 @@
+"""Tasks: one source of data a file."""

@@ -1,0 +1,118 @@
+"""A set of tasks as one pytree of device arrays, sampled inside the compiled step.
+
+Shape legend: ``T`` tasks, ``n`` examples of the largest task (all splits together),
+``s`` examples of the largest split, ``B`` examples a batch, ``H`` x ``W`` x ``c`` image.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from evojax_mtl.tasks.task import SPLITS, Task
+
+TRAIN, VALIDATION, TEST = range(len(SPLITS))
+
+
+@struct.dataclass
+class Batch:
+    """Examples of every task.
+
+    Attributes:
+      images: in ``[0, 1]``.
+      labels: class indices.
+      mask: which examples count.
+    """
+
+    images: Float[Array, "T B H W c"]
+    labels: Int[Array, "T B"]
+    mask: Bool[Array, "T B"]
+
+
+@struct.dataclass
+class Dataset:
+    """Examples of all tasks, padded to the largest, and which split each is in.
+
+    Attributes:
+      images: 0 to 255.
+      labels: class indices.
+      mask: whether an example has a label.
+      members: positions of each split's examples, per split and task.
+      sizes: how many of ``members`` count, per split and task.
+      classes: number of classes of each task.
+    """
+
+    images: UInt8[Array, "T n H W c"]
+    labels: Int[Array, "T n"]
+    mask: Bool[Array, "T n"]
+    members: Int[Array, "3 T s"]
+    sizes: Int[Array, "3 T"]
+    classes: Int[Array, "T"]
+    names: tuple[str, ...] = struct.field(pytree_node=False)
+    max_classes: int = struct.field(pytree_node=False)
+    split_sizes: tuple[int, int, int] = struct.field(pytree_node=False)
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.names)
+
+    def batches(self, split: int, batch: int) -> int:
+        """Batches that a pass over the largest task's split takes (host integer)."""
+        return -(-self.split_sizes[split] // batch)
+
+    def _take(self, rows: Int[Array, "T B"], valid: Bool[Array, "T B"]) -> Batch:
+        task = jnp.arange(self.tasks)[:, None]
+        images = self.images[task, rows].astype(jnp.float32) / 255
+        return Batch(images, self.labels[task, rows], self.mask[task, rows] & valid)
+
+    def sample(self, key: Array, batch: int) -> Batch:
+        """``batch`` training examples of each task, uniformly with replacement."""
+        draws = jax.random.uniform(key, (self.tasks, batch))
+        size = self.sizes[TRAIN][:, None]
+        position = jnp.minimum((draws * size).astype(jnp.int32), size - 1)
+        rows = jnp.take_along_axis(self.members[TRAIN], position, axis=1)
+        return self._take(rows, jnp.ones_like(rows, bool))
+
+    def batch_at(self, split: Int[Array, ""] | int, index: Array, batch: int) -> Batch:
+        """The ``index``-th batch of a pass over ``split`` (traced); rest masked."""
+        position = index * batch + jnp.arange(batch)
+        valid = position < self.sizes[split][:, None]
+        position = jnp.minimum(position, self.members.shape[2] - 1)
+        return self._take(self.members[split][:, position], valid)
+
+
+def stack_tasks(tasks: Sequence[Task]) -> Dataset:
+    """Tasks of one input shape as a ``Dataset``, padded to the largest."""
+    splits = [[getattr(task, name) for name in SPLITS] for task in tasks]
+    sizes = np.array([[len(split) for split in row] for row in splits], np.int32).T
+    n, s = int(sizes.sum(0).max()), int(sizes.max())
+    images = np.zeros((len(tasks), n, *tasks[0].input_shape), np.uint8)
+    labels = np.zeros((len(tasks), n), np.int32)
+    mask = np.zeros((len(tasks), n), bool)
+    members = np.zeros((len(SPLITS), len(tasks), s), np.int32)
+    for t, row in enumerate(splits):
+        begin = 0
+        for k, split in enumerate(row):
+            end = begin + len(split)
+            images[t, begin:end] = split.images
+            labels[t, begin:end] = np.where(split.mask, split.labels, 0)
+            mask[t, begin:end] = split.mask
+            members[k, t, : len(split)] = np.arange(begin, end)
+            begin = end
+    classes = np.array([task.classes for task in tasks], np.int32)
+    train, validation, test = (int(size) for size in sizes.max(1))
+    return Dataset(
+        images=jnp.asarray(images),
+        labels=jnp.asarray(labels),
+        mask=jnp.asarray(mask),
+        members=jnp.asarray(members),
+        sizes=jnp.asarray(sizes),
+        classes=jnp.asarray(classes),
+        names=tuple(task.name for task in tasks),
+        max_classes=int(classes.max()),
+        split_sizes=(train, validation, test),
+    )

@@ -1,0 +1,1 @@
+"""Experiments: benchmarks and the cards of the papers."""
