@@ -1,6 +1,6 @@
 """What every search offers: to users, to the runner, and to the contract tests."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from evojax_mtl.tasks.dataset import Dataset
 
@@ -9,6 +9,7 @@ Hyperparameters = Any
 Metrics = dict[str, Any]
 
 
+@runtime_checkable
 class Search(Protocol):
     """One method over one data set's shapes; all its programs are pure functions.
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from evojax_mtl.pytrees import pytree, static
 from evojax_mtl.tasks.task import SPLITS, Task
 
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
-@struct.dataclass
+@pytree
 class Batch:
     """Examples of every task.
 
@@ -32,7 +32,7 @@ class Batch:
     mask: Bool[Array, "T B"]
 
 
-@struct.dataclass
+@pytree
 class Dataset:
     """Examples of all tasks, padded to the largest, and which split each is in.
 
@@ -51,9 +51,9 @@ class Dataset:
     members: Int[Array, "3 T s"]
     sizes: Int[Array, "3 T"]
     classes: Int[Array, "T"]
-    names: tuple[str, ...] = struct.field(pytree_node=False)
-    max_classes: int = struct.field(pytree_node=False)
-    split_sizes: tuple[int, int, int] = struct.field(pytree_node=False)
+    names: tuple[str, ...] = static()
+    max_classes: int = static()
+    split_sizes: tuple[int, int, int] = static()
 
     @property
     def tasks(self) -> int:
