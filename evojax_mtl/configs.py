@@ -7,7 +7,6 @@ compiling anew.
 
 import dataclasses
 import types
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -241,8 +240,3 @@ def _describe_type(options: tuple[Any, ...]) -> str:
         else:
             named.append(words.get(kind, "text"))
     return " or ".join(named)
-
-
-def replace(config: Any, changes: Mapping[str, Any]) -> Any:
-    """``config`` with some fields changed; bounds are checked again."""
-    return dataclasses.replace(config, **changes)

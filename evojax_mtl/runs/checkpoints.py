@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import warnings
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
 from evojax_mtl.errors import UserError
@@ -26,6 +28,7 @@ from evojax_mtl.runs.folder import warn, write_atomically
 
 KEEP = 3
 _MANIFEST = "manifest.json"
+_NAME = re.compile(r"\d{8}-\d{8}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ class Checkpoints:
         if not self.path.is_dir():
             return []
         names = (entry.name for entry in self.path.iterdir())
-        return sorted(name for name in names if not name.startswith("."))
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def generation(self) -> int:
+        """Generations that the newest checkpoint has run; 0 if there is none."""
+        names = self.names()
+        return int(names[-1].split("-")[0]) if names else 0
 
     def save(self, state: Any, position: Position, static: dict[str, Any]) -> bool:
         """Writes one checkpoint and drops the oldest beyond the last three.
@@ -199,7 +207,7 @@ def _rebuild(abstract: Any, loaded: dict[str, Any]) -> Any:
     leaves = [
         loaded[jax.tree_util.keystr(path)]
         if x.size
-        else jax.device_put(jax.numpy.zeros(x.shape, x.dtype))
+        else jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
         for path, x in flat
     ]
     return jax.tree.unflatten(structure, leaves)

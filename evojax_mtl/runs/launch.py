@@ -1,6 +1,7 @@
 """Starts and resumes runs: from settings to a runner."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from evojax_mtl.errors import UserError
 from evojax_mtl.methods import find_method
 from evojax_mtl.runs import provenance
+from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_cache
 from evojax_mtl.runs.folder import RunFolder, fresh_folder, warn
 from evojax_mtl.runs.program import Program
@@ -30,6 +32,7 @@ def start(settings: Settings, out: Path | None) -> int:
     """
     if out is not None:
         RunFolder.check_free(out)
+    began = time.monotonic()
     tasks = load(settings)
     name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
     path = out or fresh_folder(name)
@@ -40,7 +43,7 @@ def start(settings: Settings, out: Path | None) -> int:
     def create() -> RunFolder:
         return RunFolder.create(path, settings.to_json())
 
-    return _run(settings, tasks, create, begin)
+    return _run(settings, tasks, create, begin, began)
 
 
 def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
@@ -54,6 +57,13 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
     """
     if out is not None:
         RunFolder.check_free(out)
+    done = Checkpoints(folder.checkpoints).generation()
+    if done > settings.config.generations:
+        raise UserError(
+            f"--set: found generations={settings.config.generations}, must be at least "
+            f"{done}, which the run has already done"
+        )
+    began = time.monotonic()
     tasks = load(settings)
 
     def create() -> RunFolder:
@@ -66,11 +76,6 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
             runner.folder.trim_metrics(-1)
             return runner.start()
         state, position = restored
-        if position.generation > settings.config.generations:
-            raise UserError(
-                f"--set: found generations={settings.config.generations}, must be at "
-                f"least the {position.generation} that the checkpoint has run"
-            )
         runner.folder.trim_metrics(position.generation)
         print(
             f"resuming after generation {position.generation}, tick {position.tick}",
@@ -80,7 +85,7 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         return runner.run(state, position)
 
     _compare_versions(folder.read("summary.json").get("versions", {}))
-    return _run(settings, tasks, create, begin)
+    return _run(settings, tasks, create, begin, began)
 
 
 def load(settings: Settings) -> list[Task]:
@@ -116,6 +121,7 @@ def _run(
     tasks: list[Task],
     create: Callable[[], RunFolder],
     begin: Callable[[Runner], int],
+    began: float,
 ) -> int:
     enable_persistent_cache()
     facts = provenance.provenance()
@@ -123,7 +129,7 @@ def _run(
     with Interrupt() as interrupt, CompilationCounter() as counter:
         program = build(settings, tasks)
         runner = Runner(
-            program, settings, create(), tasks, counter, interrupt, facts
+            program, settings, create(), tasks, counter, interrupt, facts, began
         )
         return begin(runner)
 

@@ -55,6 +55,7 @@ class Runner:
       counter: counts compilations, entered already.
       interrupt: notes signals, entered already.
       facts: ``provenance()``.
+      began: ``time.monotonic()`` when the run's wall time began.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Runner:
         counter: CompilationCounter,
         interrupt: Interrupt,
         facts: dict[str, Any],
+        began: float,
     ) -> None:
         self.program = program
         self.settings = settings
@@ -75,12 +77,13 @@ class Runner:
         self.interrupt = interrupt
         self.facts = facts
         self.checkpoints = Checkpoints(folder.checkpoints)
-        self._begin = time.monotonic()
-        self._saved = self._begin
+        self._begin = began
+        self._saved = began
         self._before = 0.0
         self._first_generation: int | None = None
         self._growths = 0
         self._parameters: int | None = None
+        self._best = -np.inf
 
     def start(self) -> int:
         """A new run; returns the exit status."""
@@ -98,6 +101,8 @@ class Runner:
         """
         self._before = position.wall_seconds
         self.program.prepare(state)
+        past = self.folder.read_metrics()
+        self._best = max((np.mean(x["mean_validation"]) for x in past), default=-np.inf)
         self._summarise("running", position)
         generations, ticks = self.settings.config.generations, self.program.ticks
         with Progress(generations, ticks, position.generation) as progress:
@@ -149,7 +154,7 @@ class Runner:
         if self._checkpoint_due(position):
             self._save(state, position)
         mean = float(np.mean(line["mean_validation"]))
-        self._best = max(getattr(self, "_best", -np.inf), mean)
+        self._best = max(self._best, mean)
         progress.generation(generation + 1, mean, self._best, self._wall())
         if self._first_generation is None:
             self._first_generation = self.counter.compilations
