@@ -45,8 +45,12 @@ class Search(Protocol):
     ) -> tuple[State, Metrics]:
         """Runs ticks ``start`` (inclusive) to ``stop`` (exclusive), both traced.
 
-        Tick 0 proposes first; the last tick selects after it. The metrics are those
-        of the generation so far and are complete after its last tick.
+        Tick 0 proposes first; the last tick selects after it. However a generation is
+        cut into calls, it ends with the same bits. The metrics are those of the
+        generation so far and are complete after its last tick: a flat dict of
+        numeric arrays, at least ``validation``, the result's metric per task
+        ``(T,)``. ``mean_validation`` is its mean where absent; ``evaluations`` counts
+        the individuals scored in this generation.
         """
         ...
 
@@ -60,7 +64,27 @@ class Search(Protocol):
         """The state with room for the next generation (host side, between two).
 
         Returns ``state`` itself unless a capacity must grow; growth changes static
-        sizes and so compiles ``advance`` anew.
+        sizes and so compiles ``advance`` anew. Works in NumPy: operations of JAX on
+        the host would compile too. The arrays may carry one leading axis, the
+        population of a sweep: then the room is for the fullest.
+        """
+        ...
+
+    def static(self, state: State) -> dict[str, Any]:
+        """The capacities that ``grow`` may change, JSON-able.
+
+        Reads nothing but shapes and static fields: the leaves of ``state`` may be
+        ``jax.ShapeDtypeStruct``.
+        """
+        ...
+
+    def restore_template(
+        self, static: dict[str, Any], hyperparameters: Hyperparameters, data: Dataset
+    ) -> State:
+        """A state of these capacities with ``jax.ShapeDtypeStruct`` leaves.
+
+        ``jax.eval_shape`` of ``init`` where nothing grows. Its tree equals that of
+        the state that ``static`` came from, static fields included.
         """
         ...
 
@@ -71,9 +95,27 @@ class Search(Protocol):
     def test(
         self, state: State, hyperparameters: Hyperparameters, data: Dataset
     ) -> Any:
-        """Metric per task on the test split, shape ``(T,)``, of ``final_state``."""
+        """Metric per task on the test split, shape ``(T,)``, of ``final_state``.
+
+        Works on the state that ``init`` returns too.
+        """
         ...
 
     def describe(self, state: State) -> dict[str, Any]:
-        """JSON-able: the genomes of the result and what they decode to."""
+        """JSON-able: the genomes of the result and what they decode to.
+
+        The leaves of ``state`` are NumPy arrays (keys stay typed); neither times nor
+        anything else that differs between two equal runs may enter. Holds
+        ``parameters``, the number of weights of the result, and where there are
+        routings to draw ``networks``, a list, one a task, of::
+
+            {"name": "Angelic",
+             "nodes": [{"id": 0, "kind": "input"}, {"id": 1, "kind": "output"},
+                       {"id": 2, "kind": "module", "module": 0, "resolution": 0}],
+             "edges": [{"source": 0, "target": 2, "weight": 1.0, "adapters": 0},
+                       {"source": 2, "target": 1, "weight": 1.0, "adapters": 1}]}
+
+        ``module`` counts from 0 (drawn as M1), ``weight`` is the edge's share of the
+        soft merge in ``[0, 1]``, ``adapters`` the number of 2x2 max-pools on it.
+        """
         ...

@@ -1,7 +1,8 @@
 """A set of tasks as one pytree of device arrays, sampled inside the compiled step.
 
 Shape legend: ``T`` tasks, ``n`` examples of the largest task (all splits together),
-``s`` examples of the largest split, ``B`` examples a batch, ``H`` x ``W`` x ``c`` image.
+``s`` examples of the largest split, ``B`` examples a batch, ``H`` x ``W`` pixels, ``c``
+channels.
 """
 
 from collections.abc import Sequence

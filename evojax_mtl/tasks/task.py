@@ -25,6 +25,7 @@ class Split:
     mask: np.ndarray
 
     def __len__(self) -> int:
+        """Number of examples."""
         return len(self.labels)
 
 

@@ -1,0 +1,38 @@
+"""``evojax-mtl report DIR ...``: one HTML file about one run or several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evojax_mtl.commands.parsing import parse
+from evojax_mtl.errors import UserError
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of ``evojax-mtl report``."""
+
+    out: Path | None = None
+    """File to write; None: report.html in the run, or in the folder that holds all
+    the runs (path)."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``report DIR ... [--out FILE]``."""
+    words = list(arguments)
+    directories = []
+    while words and not words[0].startswith("-"):
+        directories.append(Path(words.pop(0)))
+    options = parse(
+        ReportOptions,
+        words,
+        command="report DIR ...",
+        description="One self-contained HTML file about one run or several.",
+        flags=["out"],
+    )
+    if not directories:
+        raise UserError("report: no run given; usage: evojax-mtl report DIR ...")
+    from evojax_mtl.runs.report import write_report
+
+    print(write_report(directories, options.out))
+    return 0

@@ -1,0 +1,170 @@
+"""``evojax-mtl run METHOD``: one search, or a vectorised sweep of searches."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evojax_mtl.commands.parsing import parse, scan, split_assignments
+from evojax_mtl.configs import SCALES, fields_with, parse_value
+from evojax_mtl.errors import UserError
+from evojax_mtl.methods import METHODS, Method, find_method, unknown
+from evojax_mtl.runs.settings import Settings
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options that every method has."""
+
+    tasks: str = "glyphs"
+    """Sources of tasks, joined by comma (names; see evojax-mtl list tasks)."""
+
+    scale: str = "smoke"
+    """Preset of the fields below: smoke, laptop, study, paper, tiny (a name)."""
+
+    seed: int = 0
+    """Seed of the search; the k-th of several seeds is this plus k (integer)."""
+
+    seeds: int = 1
+    """Searches that run as one program, each with its own seed (searches)."""
+
+    sweep: tuple[str, ...] = ()
+    """FIELD=V1,V2,... of traced fields: one search a value, as one program; several
+    fields, and seeds, combine as a product (assignments)."""
+
+    out: Path | None = None
+    """Folder of the run; None: a fresh one under runs/ (path)."""
+
+    data_dir: Path | None = None
+    """Folder of the data sets; None: $EVOJAX_MTL_DATA, else the user cache (path)."""
+
+    mesh: str = ""
+    """Devices along each axis, as in population=4: the searches of a sweep are
+    spread over them (AXIS=DEVICES, joined by comma)."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``run METHOD [options]``; returns the exit status."""
+    words = list(arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0].startswith("-"):
+        raise UserError(f"run: METHOD comes first; allowed: {', '.join(METHODS)}")
+    method = find_method(words.pop(0))
+    settings, out = read(method, words)
+    from evojax_mtl.runs.launch import start
+
+    return start(settings, out)
+
+
+def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
+    """The settings that a command line asks for, and the folder it names."""
+    import tyro
+
+    scale = scan(words, "--scale") or RunOptions.scale
+    config = method.configure(scale)
+    target = dataclasses.make_dataclass(
+        "Run", [("options", RunOptions), ("method", type(config))], frozen=True
+    )
+    names = [f.name for f in dataclasses.fields(RunOptions)]
+    names += [f.name for f in dataclasses.fields(config)]
+    run = parse(
+        tyro.conf.OmitArgPrefixes[target],
+        words,
+        command=f"run {method.name}",
+        description=f"{method.summary} ({method.paper}). Defaults of scale {scale}.",
+        default=target(RunOptions(scale=scale), config),
+        flags=names,
+    )
+    options, config = run.options, run.method
+    if not 0 <= options.seed <= MAX_SEED - options.seeds:
+        raise UserError(f"--seed: found {options.seed}, must be 0 to {MAX_SEED}")
+    if options.seeds < 1:
+        raise UserError(f"--seeds: found {options.seeds}, must be at least 1")
+    settings = Settings(
+        method=method.name,
+        tasks=options.tasks,
+        scale=options.scale,
+        seed=options.seed,
+        seeds=options.seeds,
+        sweep=_sweep(config, options.sweep),
+        mesh=_mesh(method, options.mesh),
+        data_dir=str(options.data_dir.absolute()) if options.data_dir else None,
+        config=config,
+    )
+    _check_mesh(settings)
+    return settings, options.out
+
+
+def _sweep(config: Any, words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    traced = fields_with(type(config), "traced")
+    sweep = {}
+    for field, text in split_assignments(words, "--sweep").items():
+        if field not in traced:
+            raise UserError(f"--sweep: {unknown(field, traced)}")
+        values = tuple(
+            parse_value(type(config), field, part) for part in text.split(",")
+        )
+        for value in values:
+            dataclasses.replace(config, **{field: value})
+        sweep[field] = values
+    return sweep
+
+
+def _mesh(method: Method, text: str) -> dict[str, int]:
+    pairs = split_assignments([w for w in text.split(",") if w], "--mesh")
+    mesh = {}
+    for axis, count in pairs.items():
+        if axis not in ("population", "data"):
+            raise UserError(f"--mesh: {unknown(axis, ('population', 'data'))}")
+        if not count.isdecimal() or int(count) < 1:
+            raise UserError(
+                f"--mesh: found {axis}={count}, must be a number of devices, at least 1"
+            )
+        if int(count) > 1 and axis not in method.mesh_axes:
+            raise UserError(
+                f"--mesh: {method.name} cannot spread over {axis!r}; "
+                f"allowed: {', '.join(method.mesh_axes)}"
+            )
+        mesh[axis] = int(count)
+    return mesh
+
+
+def _check_mesh(settings: Settings) -> None:
+    """Refuses a mesh that the devices or the population do not allow."""
+    wanted = settings.mesh.get("population", 1)
+    if wanted == 1:
+        return
+    import jax
+
+    if wanted > jax.device_count():
+        raise UserError(
+            f"--mesh: found population={wanted}, must be at most the number of "
+            f"devices, {jax.device_count()}"
+        )
+    if settings.population % wanted:
+        raise UserError(
+            f"--mesh: found population={wanted}, must divide the searches of the "
+            f"sweep, {settings.population} (--seeds times --sweep values)"
+        )
+
+
+def _usage() -> str:
+    width = max(map(len, METHODS))
+    lines = [f"  {m.name:<{width}}  {m.summary}" for m in METHODS.values()]
+    return "\n".join(
+        [
+            "usage: evojax-mtl run METHOD [options]",
+            "",
+            "methods:",
+            *lines,
+            "",
+            f"scales: {', '.join(SCALES)} (tiny is for tests)",
+            "",
+            "  evojax-mtl run METHOD --help  its options, with units and defaults",
+        ]
+    )

@@ -1,0 +1,100 @@
+"""The registry of search methods. Imports no JAX until a method is built."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from evojax_mtl.configs import (
+    SCALES,
+    CTRConfig,
+    RoutedConfig,
+    SingleTaskConfig,
+    SoftOrderingConfig,
+    preset,
+)
+from evojax_mtl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Method:
+    """One search method.
+
+    Attributes:
+      name: as the command line spells it.
+      summary: what it does, one line.
+      paper: where it was published.
+      status: what has been checked.
+      config: its frozen config dataclass.
+      factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
+        ``Dataset``; it returns a ``Search``.
+      mesh_axes: axes of devices that it can spread over.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    status: str
+    config: type[RoutedConfig]
+    factory: str
+    mesh_axes: tuple[str, ...] = ("population",)
+
+    def configure(self, scale: str) -> Any:
+        """The config at ``scale``; ``UserError`` for an unknown scale."""
+        if scale not in SCALES:
+            raise UserError(f"--scale: {unknown(scale, SCALES)}")
+        return preset(self.config, scale)
+
+    def load(self) -> Callable[..., Any]:
+        """The factory (imports JAX)."""
+        module, attribute = self.factory.split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+_LIANG_2018 = "Liang, Meyerson, Miikkulainen 2018, arXiv:1803.03745"
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            name="single-task",
+            summary="one chain of modules a task, nothing shared",
+            paper=_LIANG_2018,
+            status="implemented",
+            config=SingleTaskConfig,
+            factory="evojax_mtl.search.single_task:SingleTask",
+        ),
+        Method(
+            name="soft-ordering",
+            summary="shared modules, softly ordered at every depth by each task",
+            paper="Meyerson, Miikkulainen 2018, arXiv:1711.00108; " + _LIANG_2018,
+            status="implemented",
+            config=SoftOrderingConfig,
+            factory="evojax_mtl.search.soft_ordering:SoftOrdering",
+        ),
+        Method(
+            name="ctr",
+            summary="coevolution of task routing: a routing of shared modules a task",
+            paper=_LIANG_2018,
+            status="implemented",
+            config=CTRConfig,
+            factory="evojax_mtl.search.ctr:CTR",
+        ),
+    )
+}
+
+
+def unknown(found: str, allowed: Iterable[str]) -> str:
+    """``unknown 'ctx', did you mean 'ctr'? allowed: ...``."""
+    allowed = list(allowed)
+    near = difflib.get_close_matches(found, allowed, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ";"
+    return f"unknown {found!r}{hint} allowed: {', '.join(allowed)}"
+
+
+def find_method(name: str) -> Method:
+    """The method of this name; ``UserError`` with the nearest one otherwise."""
+    if name not in METHODS:
+        raise UserError(f"method: {unknown(name, METHODS)}")
+    return METHODS[name]

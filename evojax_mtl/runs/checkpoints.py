@@ -1,0 +1,213 @@
+"""Checkpoints: complete and checked, or ignored.
+
+A checkpoint is a folder ``GENERATION-TICK`` with Orbax's ``state/`` and a
+``manifest.json``: where the run stood, what shapes the state has, and size and SHA-256
+of every file. It is written under a hidden name and then renamed. ``restore`` takes the
+newest whose files all check, so a damaged one costs the work since the one before.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.runs.folder import warn, write_atomically
+
+KEEP = 3
+_MANIFEST = "manifest.json"
+_NAME = re.compile(r"\d{8}-\d{8}")
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is.
+
+    Attributes:
+      generation: generations completed.
+      tick: ticks done of the next one.
+      wall_seconds: time that the run has taken up to here, in all its processes.
+      sessions: processes that have worked on it.
+    """
+
+    generation: int = 0
+    tick: int = 0
+    wall_seconds: float = 0.0
+    sessions: int = 1
+
+
+def _leaves(state: Any) -> dict[str, Any]:
+    """Arrays of a state by path; empty ones, which Orbax refuses, are left out."""
+    flat = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): x for path, x in flat if x.size}
+
+
+def _shapes(state: Any) -> dict[str, str]:
+    return {path: f"{x.dtype}{list(x.shape)}" for path, x in _leaves(state).items()}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Attributes:
+      path: the folder that holds them.
+      cost: how long the last one took to write (seconds).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cost = 0.0
+        # Orbax tells of every save and of its own asynchronous machinery.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+
+    def names(self) -> list[str]:
+        """Names of the checkpoints there are, oldest first."""
+        if not self.path.is_dir():
+            return []
+        names = (entry.name for entry in self.path.iterdir())
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def generation(self) -> int:
+        """Generations that the newest checkpoint has run; 0 if there is none."""
+        names = self.names()
+        return int(names[-1].split("-")[0]) if names else 0
+
+    def save(self, state: Any, position: Position, static: dict[str, Any]) -> bool:
+        """Writes one checkpoint and drops the oldest beyond the last three.
+
+        Args:
+          state: pytree of arrays, typed keys among them.
+          position: where the run stands.
+          static: JSON-able; what ``template`` in ``restore`` is given.
+
+        Returns:
+          Whether it was written; if not, one line says why, and the run may go on.
+        """
+        begin = time.monotonic()
+        name = f"{position.generation:08}-{position.tick:08}"
+        partial = self.path / f".partial-{name}"
+        try:
+            self._remove(partial)
+            self.path.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
+            ocp.save((partial / "state").absolute(), _leaves(state))
+            files = sorted(p for p in partial.rglob("*") if p.is_file())
+            manifest = {
+                "position": asdict(position),
+                "static": static,
+                "leaves": _shapes(state),
+                "files": {
+                    str(p.relative_to(partial)): [p.stat().st_size, _digest(p)]
+                    for p in files
+                },
+            }
+            write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=1))
+            self._remove(self.path / name)
+            partial.rename(self.path / name)
+        except (OSError, ValueError, RuntimeError) as error:
+            # Full disks reach here as OSError or, from TensorStore, ValueError.
+            self._remove(partial)
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            warn(f"checkpoint {name} could not be written, going on: {reason}")
+            return False
+        for old in self.names()[:-KEEP]:
+            self._remove(self.path / old)
+        self.cost = time.monotonic() - begin
+        return True
+
+    def restore(
+        self, template: Callable[[dict[str, Any]], Any]
+    ) -> tuple[Any, Position] | None:
+        """The newest state whose files are all as they were written.
+
+        Args:
+          template: from the stored ``static`` to the abstract state
+            (``jax.ShapeDtypeStruct`` leaves, with a sharding where it matters).
+
+        Returns:
+          State and position, or None if there is no complete checkpoint.
+
+        Raises:
+          UserError: if the checkpoint is whole but of another shape.
+        """
+        for name in reversed(self.names()):
+            folder = self.path / name
+            try:
+                manifest = self._check(folder)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                warn(f"checkpoint {name} is damaged, trying the one before: {error}")
+                continue
+            abstract = template(manifest["static"])
+            _check_shapes(folder, manifest["leaves"], _shapes(abstract))
+            with warnings.catch_warnings():
+                # Leaves without a sharding go where JAX puts new arrays.
+                warnings.filterwarnings("ignore", message="Sharding info not provided")
+                loaded = ocp.load((folder / "state").absolute(), _leaves(abstract))
+            return _rebuild(abstract, loaded), Position(**manifest["position"])
+        return None
+
+    def _check(self, folder: Path) -> dict[str, Any]:
+        """The manifest, after comparing every file with it."""
+        if not (folder / _MANIFEST).exists():
+            raise ValueError(f"has no {_MANIFEST}")
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        Position(**manifest["position"])
+        for name, (size, digest) in manifest["files"].items():
+            path = folder / name
+            if not path.exists():
+                raise ValueError(f"{name} is missing")
+            if path.stat().st_size != size:
+                found = path.stat().st_size
+                raise ValueError(f"{name} has {found} bytes, must have {size}")
+            if _digest(path) != digest:
+                raise ValueError(f"{name} has another checksum")
+        return manifest
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        """Deletes a checkpoint, out of sight first: a kill leaves none half there."""
+        if not path.exists():
+            return
+        if not path.name.startswith("."):
+            hidden = path.with_name(f".old-{path.name}-{os.getpid()}")
+            path.rename(hidden)
+            path = hidden
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_shapes(folder: Path, stored: dict[str, str], wanted: dict[str, str]) -> None:
+    for path in sorted(stored.keys() | wanted.keys()):
+        if stored.get(path) != wanted.get(path):
+            raise UserError(
+                f"{folder}: array {path} is {stored.get(path, 'missing')}, this "
+                f"version with these tasks needs {wanted.get(path, 'none')}"
+            )
+
+
+def _rebuild(abstract: Any, loaded: dict[str, Any]) -> Any:
+    """The state's tree from its arrays by path."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(abstract)
+    leaves = [
+        loaded[jax.tree_util.keystr(path)]
+        if x.size
+        else jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
+        for path, x in flat
+    ]
+    return jax.tree.unflatten(structure, leaves)

@@ -1,0 +1,142 @@
+"""Starts and resumes runs: from settings to a runner."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.methods import find_method
+from evojax_mtl.runs import provenance
+from evojax_mtl.runs.checkpoints import Checkpoints
+from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_cache
+from evojax_mtl.runs.folder import RunFolder, fresh_folder, warn
+from evojax_mtl.runs.program import Program
+from evojax_mtl.runs.runner import Runner
+from evojax_mtl.runs.settings import Settings
+from evojax_mtl.runs.signals import Interrupt
+from evojax_mtl.tasks.dataset import stack_tasks
+from evojax_mtl.tasks.sources import load_tasks
+from evojax_mtl.tasks.task import Task
+
+
+def start(settings: Settings, out: Path | None) -> int:
+    """A new run in ``out`` (a fresh folder under ``runs/`` if None).
+
+    Returns:
+      Exit status: 0, or 128 plus the number of the signal that ended it.
+
+    Raises:
+      UserError: for tasks that cannot be loaded or a folder that holds a run.
+    """
+    if out is not None:
+        RunFolder.check_free(out)
+    began = time.monotonic()
+    tasks = load(settings)
+    name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
+    path = out or fresh_folder(name)
+
+    def begin(runner: Runner) -> int:
+        return runner.start()
+
+    def create() -> RunFolder:
+        return RunFolder.create(path, settings.to_json())
+
+    return _run(settings, tasks, create, begin, began)
+
+
+def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
+    """Goes on with a run, in its folder or branched into ``out``.
+
+    Returns:
+      Exit status, as ``start``.
+
+    Raises:
+      UserError: if the checkpoint does not fit the tasks or the settings.
+    """
+    if out is not None:
+        RunFolder.check_free(out)
+    done = Checkpoints(folder.checkpoints).generation()
+    if done > settings.config.generations:
+        raise UserError(
+            f"--set: found generations={settings.config.generations}, must be at least "
+            f"{done}, which the run has already done"
+        )
+    began = time.monotonic()
+    tasks = load(settings)
+
+    def create() -> RunFolder:
+        return folder if out is None else folder.branch(out, settings.to_json())
+
+    def begin(runner: Runner) -> int:
+        restored = runner.checkpoints.restore(runner.program.template)
+        if restored is None:
+            warn("no complete checkpoint: starting from the beginning")
+            runner.folder.trim_metrics(-1)
+            return runner.start()
+        state, position = restored
+        runner.folder.trim_metrics(position.generation)
+        print(
+            f"resuming after generation {position.generation}, tick {position.tick}",
+            flush=True,
+        )
+        position = dataclasses.replace(position, sessions=position.sessions + 1)
+        return runner.run(state, position)
+
+    _compare_versions(folder.read("summary.json").get("versions", {}))
+    return _run(settings, tasks, create, begin, began)
+
+
+def load(settings: Settings) -> list[Task]:
+    """The tasks that the settings name."""
+    config = settings.config
+    return load_tasks(
+        settings.tasks,
+        data_dir=settings.data_dir,
+        image_size=config.image_size,
+        max_tasks=config.max_tasks,
+        max_classes=config.max_classes,
+    )
+
+
+def build(settings: Settings, tasks: list[Task]) -> Program:
+    """The program of a run."""
+    data = stack_tasks(tasks)
+    factory = find_method(settings.method).load()
+    members = settings.members
+    configs = [dataclasses.replace(settings.config, **m.changes) for m in members]
+    rates = [factory(config, data).hyperparameters() for config in configs]
+    return Program(
+        factory(settings.config, data),
+        data,
+        [member.seed for member in members],
+        rates if settings.sweep else rates[:1],
+        settings.mesh.get("population", 1),
+    )
+
+
+def _run(
+    settings: Settings,
+    tasks: list[Task],
+    create: Callable[[], RunFolder],
+    begin: Callable[[Runner], int],
+    began: float,
+) -> int:
+    enable_persistent_cache()
+    facts = provenance.provenance()
+    print(provenance.start_line(facts, settings.seed), flush=True)
+    with Interrupt() as interrupt, CompilationCounter() as counter:
+        program = build(settings, tasks)
+        runner = Runner(
+            program, settings, create(), tasks, counter, interrupt, facts, began
+        )
+        return begin(runner)
+
+
+def _compare_versions(before: dict[str, Any]) -> None:
+    now = provenance.versions()
+    changed = [p for p in now if p in before and before[p] != now[p]]
+    if changed:
+        names = ", ".join(f"{p} {before[p]} -> {now[p]}" for p in changed)
+        warn(f"other versions than before, the bits may differ: {names}")

@@ -1,0 +1,159 @@
+"""Curves and comparisons as inline SVG, by matplotlib. Imports no JAX."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from evojax_mtl.runs.drawings import COLORS
+from evojax_mtl.runs.records import Record
+
+INK, FAINT, GRID = "#1d2733", "#66707d", "#e4e8ee"
+_STYLE = {
+    # Text stays text: it takes the page's font and can be searched.
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": FAINT,
+    "axes.titlecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+
+
+def fitness_curves(records: Sequence[Record]) -> str:
+    """Validation fitness by generation: mean over tasks, best so far, single tasks.
+
+    A band is one standard error over the searches of a run.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 3.5), layout="constrained")
+        axes = figure.subplots()
+        for k, record in enumerate(records):
+            color = COLORS[k % len(COLORS)]
+            if len(records) == 1:
+                _task_lines(axes, record)
+            _mean_and_best(axes, record, color, len(records) == 1)
+        axes.set_xlabel("generation")
+        axes.set_ylabel("validation fitness")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.01)
+        figure.legend(loc="outside right upper")
+        return _svg(figure, "fitness")
+
+
+def _task_lines(axes: Axes, record: Record) -> None:
+    values = record.task_fitness
+    for t in range(values.shape[1]):
+        axes.plot(
+            record.generations,
+            values[:, t],
+            color="#b8c1cc",
+            linewidth=0.9,
+            label="single tasks" if t == 0 else None,
+        )
+
+
+def _mean_and_best(axes: Axes, record: Record, color: str, alone: bool) -> None:
+    values = record.fitness
+    if not len(values):
+        return
+    mean = values.mean(1)
+    best = np.fmax.accumulate(mean)
+    name = "mean of tasks" if alone else record.label
+    axes.plot(
+        record.generations, best, color=color, linewidth=1.2, linestyle=(0, (3, 2)),
+        label="best so far" if alone else None,
+    )
+    axes.plot(
+        record.generations, mean, color=color, linewidth=2.2, label=name,
+        marker="o", markersize=3.5 if len(mean) <= 60 else 0,
+    )
+    if values.shape[1] > 1:
+        error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
+        axes.fill_between(
+            record.generations, mean - error, mean + error, color=color, alpha=0.18,
+            linewidth=0,
+        )
+
+
+def metric_curves(records: Sequence[Record], limit: int = 8) -> str:
+    """Small curves of the other scalar metrics, the first ``limit`` of them."""
+    names = list(dict.fromkeys(n for record in records for n in record.scalars()))
+    names = names[:limit]
+    if not names:
+        return ""
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    with mpl.rc_context(_STYLE | {"font.size": 8.5}):
+        figure = Figure(figsize=(9.2, 1.75 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[len(names) :]:
+            axes.set_axis_off()
+        for axes, name in zip(grid.flat, names, strict=False):
+            for k, record in enumerate(records):
+                values = record.series(name)
+                if values.size:
+                    values = values.reshape(len(values), -1).mean(1)
+                    color = COLORS[k % len(COLORS)]
+                    axes.plot(record.generations, values, color=color, linewidth=1.5)
+            axes.set_title(name.replace("_", " "), loc="left", fontsize=9)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+        return _svg(figure, "metrics")
+
+
+def task_dots(records: Sequence[Record]) -> str:
+    """Test metric of every task, one dot a run."""
+    rows = {
+        record.label: {task["name"]: task.get("test") for task in record.summary["tasks"]}
+        for record in records
+        if record.summary.get("tasks")
+    }
+    names = list(dict.fromkeys(name for tasks in rows.values() for name in tasks))
+    if not any(value is not None for tasks in rows.values() for value in tasks.values()):
+        return ""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 0.9 + 0.27 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        for k, (label, tasks) in enumerate(rows.items()):
+            values = [np.nan if tasks.get(n) is None else tasks[n] for n in names]
+            color = COLORS[k % len(COLORS)]
+            axes.scatter(values, range(len(names)), s=38, color=color, label=label)
+        axes.set_yticks(range(len(names)), names, color=INK)
+        axes.invert_yaxis()
+        axes.set_xlabel("test")
+        figure.legend(loc="outside right upper")
+        return _svg(figure, "tasks")
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element that fits its column."""
+    file = io.StringIO()
+    # Ids must differ between the figures of one page, and not between two writes.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'((?:id|href)="#?)(\w)', rf"\1{name}-\2", text)
+    text = text.replace("url(#", f"url(#{name}-")
+    return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{name}"', 1)

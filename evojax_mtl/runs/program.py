@@ -1,0 +1,195 @@
+"""The compiled programs of a run: one search, or a population of them as one.
+
+Shape legend: ``P`` searches, ``T`` tasks. Where ``P`` is 1 no array has the axis.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from evojax_mtl.search.protocol import Search
+from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
+
+POPULATION = PartitionSpec("population")
+EVERYWHERE = PartitionSpec()
+
+
+class _Prepared:
+    """A jitted function that can be compiled before it is needed."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._jitted = jax.jit(function)
+        self._compiled: dict[Any, Any] = {}
+
+    def prepare(self, *arguments: Any) -> Callable[..., Any]:
+        """Compiles for arguments of these shapes, once; returns the program."""
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((np.shape(x), str(jax.dtypes.result_type(x))) for x in leaves)
+        if (structure, shapes) not in self._compiled:
+            program = self._jitted.lower(*arguments).compile()
+            self._compiled[structure, shapes] = program
+        return self._compiled[structure, shapes]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.prepare(*arguments)(*arguments)
+
+
+class Program:
+    """What the runner calls; everything after ``prepare`` finds its program compiled.
+
+    Args:
+      search: the method, built with the config that the searches share.
+      data: the tasks.
+      seeds: seed of each search.
+      hyperparameters: traced rates of each search; one entry where all share them.
+      devices: devices that the population is spread over.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        data: Dataset,
+        seeds: Sequence[int],
+        hyperparameters: Sequence[Any],
+        devices: int = 1,
+    ) -> None:
+        self.search = search
+        self.data = data
+        self.population = len(seeds)
+        self.ticks = search.ticks(data)
+        self.batched = self.population > 1
+        self._seeds = np.asarray(seeds, np.uint32)
+        swept = len(hyperparameters) > 1
+        self._rates = _host(hyperparameters[0])
+        self._hyperparameters = (
+            jax.tree.map(lambda *x: np.stack(x), *map(_host, hyperparameters))
+            if swept
+            else self._rates
+        )
+        self._rates_axis = 0 if swept else None
+        mesh = None
+        if devices > 1:
+            mesh = jax.make_mesh((devices,), ("population",), (AxisType.Auto,))
+        self._mesh = mesh
+        self._views = {TEST: _only(data, TEST), VALIDATION: _only(data, VALIDATION)}
+        self._init = jax.jit(self._map(_seeded(search), swept))
+        self._advance = jax.jit(
+            self._map(search.advance, swept, extra=3), donate_argnums=0
+        )
+        self._test = _Prepared(self._map(search.test, swept, extra=1))
+        self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s))
+
+    def _map(
+        self, function: Callable[..., Any], swept: bool, extra: int = 1
+    ) -> Callable[..., Any]:
+        """``function(state, hyperparameters, *extra)`` over the searches."""
+        if not self.batched:
+            return function
+        mapped = jax.vmap(function, (0, 0 if swept else None, *[None] * extra))
+        if self._mesh is None:
+            return mapped
+        rates = POPULATION if swept else EVERYWHERE
+        # The searches share nothing: no collective and no gradient crosses the
+        # devices, so there is nothing for the check of varying axes to find, and it
+        # would refuse loops that start from constants.
+        return jax.shard_map(
+            mapped,
+            mesh=self._mesh,
+            in_specs=(POPULATION, rates, *[EVERYWHERE] * extra),
+            out_specs=POPULATION,
+            check_vma=False,
+        )
+
+    def init(self) -> Any:
+        """The state before generation 0."""
+        seeds = self._seeds if self.batched else self._seeds[0]
+        return self._init(seeds, self._hyperparameters, self.data)
+
+    def prepare(self, state: Any) -> None:
+        """Compiles what the end of the run needs, for a state of these shapes."""
+        self._test.prepare(state, self._hyperparameters, self._views[TEST])
+        if self.batched:
+            self._take.prepare(state, np.int32(0))
+
+    def advance(self, state: Any, start: int, stop: int) -> tuple[Any, dict[str, Any]]:
+        """Runs ticks ``start`` to ``stop`` of the generation; ``state`` is used up."""
+        state, metrics = self._advance(
+            state, self._hyperparameters, self.data, np.int32(start), np.int32(stop)
+        )
+        return jax.block_until_ready((state, metrics))
+
+    def score(self, state: Any, split: int) -> np.ndarray:
+        """Metric per task on ``split`` (validation or test), ``(T,)`` or ``(P, T)``."""
+        view = self._views[split]
+        return np.asarray(self._test(state, self._hyperparameters, view))
+
+    def grow(self, state: Any) -> Any:
+        """The state with room for the next generation, placed as before."""
+        grown = self.search.grow(state)
+        if grown is state or self._mesh is None:
+            return grown
+        return jax.device_put(grown, NamedSharding(self._mesh, POPULATION))
+
+    def members(self, state: Any) -> list[Any]:
+        """The state of each search, on the host."""
+        if not self.batched:
+            return [jax.device_get(state)]
+        taken = (self._take(state, np.int32(i)) for i in range(self.population))
+        return [jax.device_get(member) for member in taken]
+
+    def static(self, state: Any) -> dict[str, Any]:
+        """Capacities of the state, for ``template``."""
+        return self.search.static(self._abstract(state, self.batched))
+
+    def template(self, static: dict[str, Any]) -> Any:
+        """The abstract state of these capacities, for restoring one."""
+        one = self.search.restore_template(static, self._rates, self.data)
+        if not self.batched:
+            return one
+        sharding = NamedSharding(self._mesh, POPULATION) if self._mesh else None
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (self.population, *x.shape), x.dtype, sharding=sharding
+            ),
+            one,
+        )
+
+    @staticmethod
+    def _abstract(state: Any, batched: bool) -> Any:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[1:] if batched else x.shape, x.dtype),
+            state,
+        )
+
+
+def _host(hyperparameters: Any) -> Any:
+    """Hyperparameters as NumPy arrays: no weak types, which would compile twice."""
+    return jax.tree.map(
+        lambda x: np.asarray(x, jax.dtypes.result_type(x)), hyperparameters
+    )
+
+
+def _seeded(search: Search) -> Callable[..., Any]:
+    def init(seed: Any, hyperparameters: Any, data: Dataset) -> Any:
+        return search.init(jax.random.key(seed), hyperparameters, data)
+
+    return init
+
+
+def _only(data: Dataset, split: int) -> Dataset:
+    """``data`` with ``split`` in the test split's place.
+
+    Both views have the same static sizes, so one compiled test program measures the
+    untrained networks on validation and the result on test.
+    """
+    train = data.split_sizes[0]
+    largest = max(data.split_sizes[VALIDATION], data.split_sizes[TEST])
+    rows = np.array([0, split, split])
+    return data.replace(
+        members=jax.device_put(np.asarray(data.members)[rows]),
+        sizes=jax.device_put(np.asarray(data.sizes)[rows]),
+        split_sizes=(train, largest, largest),
+    )

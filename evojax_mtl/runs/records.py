@@ -1,0 +1,122 @@
+"""What the report reads of a run's folder. Imports no JAX.
+
+Shape legend: ``G`` lines of metrics, ``P`` searches, ``T`` tasks.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+      path: its folder.
+      label: its name among the runs of one report.
+      config: ``config.json``.
+      summary: ``summary.json``; empty if there is none yet.
+      best: ``best.json``; empty if there is none yet.
+      lines: of ``metrics.jsonl``.
+    """
+
+    path: Path
+    label: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    best: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+    @property
+    def generations(self) -> np.ndarray:
+        """Generation of each line, ``(G,)``."""
+        return np.array([line["generation"] for line in self.lines], int)
+
+    def series(self, name: str) -> np.ndarray:
+        """One metric over the lines, each of the last one's shape.
+
+        NaN where a line lacks it, is not finite or of a shape that cannot be spread.
+        """
+        values = [line.get(name) for line in self.lines]
+        told = [value for value in values if value is not None]
+        shape = np.shape(told[-1]) if told else ()
+        rows = np.full((len(values), *shape), np.nan)
+        for row, value in enumerate(values):
+            # Lines may differ: capacities grow, and the initial line is not measured
+            # search by search in everything.
+            with contextlib.suppress(ValueError):
+                rows[row] = np.array(value, float)
+        return rows
+
+    @property
+    def fitness(self) -> np.ndarray:
+        """Mean validation metric of each search, ``(G, P)``."""
+        return self.series("mean_validation").reshape(len(self.lines), -1)
+
+    @property
+    def task_fitness(self) -> np.ndarray:
+        """Validation metric of each task, mean over the searches, ``(G, T)``."""
+        values = self.series("validation")
+        return values.mean(1) if values.ndim == 3 else values
+
+    def scalars(self) -> list[str]:
+        """Metrics that are one number a search and tell something of their own."""
+        known = {
+            "generation", "mean_validation", "seconds", "wall_seconds", "compilations"
+        }
+        shape = self.fitness.shape[1:]
+        names = dict.fromkeys(name for line in self.lines for name in line)
+        found = []
+        for name in names:
+            if name in known or name == "validation":
+                continue
+            values = self.series(name)
+            if values.ndim == 1 or values.shape[1:] == shape:
+                # A count that is constant but for the initial line tells nothing.
+                values = values[1:][np.isfinite(values[1:])]
+                if values.size and values.min() != values.max():
+                    found.append(name)
+        return found
+
+    @property
+    def networks(self) -> list[dict[str, Any]]:
+        """The networks found, of the first search where there are several."""
+        first = self.best.get("searches", [self.best])[0]
+        return first.get("networks", [])
+
+
+def read_records(paths: Sequence[Path]) -> list[Record]:
+    """The runs in these folders.
+
+    Raises:
+      UserError: if one of them is not the folder of a run.
+    """
+    folders = [RunFolder(path) for path in paths]
+    configs = [folder.read_config() for folder in folders]
+    methods = [str(config.get("method", "?")) for config in configs]
+    records = []
+    for folder, config, method in zip(folders, configs, methods, strict=True):
+        name = folder.path.resolve().name
+        alone = methods.count(method) == 1 or len(methods) == 1
+        summary = folder.read("summary.json")
+        if not isinstance(summary.get("tasks", []), list):
+            raise UserError(f"{folder.path}/summary.json: tasks must be a list")
+        records.append(
+            Record(
+                path=folder.path,
+                label=method if alone else f"{method} ({name})",
+                config=config,
+                summary=summary,
+                best=folder.read("best.json"),
+                lines=folder.read_metrics(),
+            )
+        )
+    return records

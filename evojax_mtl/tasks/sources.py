@@ -1,0 +1,187 @@
+"""The sources of tasks, and loading a set of tasks by their names. No JAX."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.tasks import digits, folder, glyphs, npz, omniglot, tfds
+from evojax_mtl.tasks.build import first_classes
+from evojax_mtl.tasks.images import harmonise
+from evojax_mtl.tasks.request import Request, search_folders
+from evojax_mtl.tasks.task import Task
+
+MAX_IMAGE_SIZE = 4096
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where tasks come from.
+
+    Attributes:
+      name: of the source.
+      argument: what may follow the name and a colon; empty for nothing.
+      description: one line.
+      kind: whether it is part of the package, a public data set or the user's own.
+      where: how to get its files; empty for an embedded source.
+      load: its loader.
+    """
+
+    name: str
+    argument: str
+    description: str
+    kind: Literal["embedded", "real", "own"]
+    where: str
+    load: Callable[[str | None, Request], list[Task]]
+
+    @property
+    def usage(self) -> str:
+        """How it is written on the command line."""
+        return f"{self.name}{self.argument}"
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            "glyphs",
+            "[:N]",
+            "N (20) procedurally drawn alphabets of 14 to 55 characters, 20 drawers, "
+            "28x28 or drawn at any size to 105x105",
+            "embedded",
+            "",
+            glyphs.load,
+        ),
+        Source(
+            "digits",
+            "[:QUESTION+QUESTION]",
+            "1,797 real digits of 8x8 pixels (scikit-learn), asked several questions: "
+            f"{', '.join(digits.QUESTIONS)}",
+            "embedded",
+            "",
+            digits.load,
+        ),
+        Source(
+            "omniglot",
+            "[:N]",
+            "the first N (20; up to 50) Omniglot alphabets in the order of the "
+            "multitask literature, 28x28 or 105x105",
+            "real",
+            omniglot.WHERE,
+            omniglot.load,
+        ),
+        Source(
+            "npz",
+            ":PATH",
+            "arrays: a file a task, a folder or a glob of them, with the fields of "
+            "MedMNIST (train_images, ...) or images and labels",
+            "own",
+            "numpy.savez",
+            npz.load,
+        ),
+        Source(
+            "folder",
+            ":PATH",
+            "pictures: PATH/TASK/SPLIT/CLASS/IMAGE with splits train, validation, test",
+            "own",
+            "any 8-bit pictures that PIL reads",
+            folder.load,
+        ),
+        Source(
+            "tfds",
+            ":NAME+NAME",
+            "image classification data sets of TensorFlow Datasets",
+            "own",
+            "evojax-mtl data prepare tfds:NAME",
+            tfds.load,
+        ),
+    )
+}
+
+
+def parse_spec(spec: str) -> list[tuple[Source, str | None]]:
+    """Sources and their arguments in ``SOURCE[:ARG],SOURCE[:ARG]``.
+
+    Raises:
+      UserError: an unknown source, or an argument that lacks.
+    """
+    parsed = []
+    for part in spec.split(","):
+        name, colon, argument = part.strip().partition(":")
+        if name not in SOURCES:
+            raise UserError(
+                f"tasks {spec!r}: unknown source {name!r}; allowed: "
+                f"{', '.join(source.usage for source in SOURCES.values())}, joined by "
+                "comma"
+            )
+        source = SOURCES[name]
+        if colon and not argument:
+            raise UserError(
+                f"tasks {spec!r}: nothing after {name + ':'!r}; allowed: {source.usage}"
+            )
+        parsed.append((source, argument or None))
+    return parsed
+
+
+def load_tasks(
+    spec: str,
+    *,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    max_tasks: int | None = None,
+    max_classes: int | None = None,
+    seed: int = 0,
+) -> list[Task]:
+    """Loads one set of tasks with unique names and one input shape.
+
+    Args:
+      spec: sources joined by comma, ``SOURCE`` or ``SOURCE:ARG`` each.
+      data_dir: where files are looked for; None looks in ``$EVOJAX_MTL_DATA``, the
+        user's cache folder and TFDS's own folder.
+      image_size: pixels a side of all images; None keeps what the source has, or
+        resizes to the largest height and width where tasks differ.
+      max_tasks: keeps the first tasks of the set.
+      max_classes: keeps the first classes of each task.
+      seed: of what is drawn by procedure; splits of real data never depend on it.
+
+    Returns:
+      Tasks of one input shape; grey ones are repeated to the most channels.
+
+    Raises:
+      UserError: the specification, a file or a wish is wrong; one line.
+    """
+    limits = {
+        "image_size": (image_size, 1, MAX_IMAGE_SIZE),
+        "max_tasks": (max_tasks, 1, None),
+        "max_classes": (max_classes, 2, None),
+    }
+    for name, (value, least, most) in limits.items():
+        if value is not None and (value < least or (most and value > most)):
+            allowed = f"{least} to {most}" if most else f"{least} or more"
+            raise UserError(f"{name}: found {value}; allowed: {allowed}")
+    if data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"data_dir: {data_dir} is not a folder")
+
+    tasks: list[Task] = []
+    for source, argument in parse_spec(spec):
+        wanted = None if max_tasks is None else max_tasks - len(tasks)
+        if wanted == 0:
+            break
+        request = Request(
+            folders=search_folders(data_dir),
+            image_size=image_size,
+            max_tasks=wanted,
+            max_classes=max_classes,
+            seed=seed,
+        )
+        tasks += source.load(argument, request)[:wanted]
+    if max_classes is not None:
+        tasks = [first_classes(task, max_classes) for task in tasks]
+    names = [task.name for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"tasks {spec!r}: two tasks {name!r}; allowed: unique names"
+            )
+    return harmonise(tasks, image_size)

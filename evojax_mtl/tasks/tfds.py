@@ -1,0 +1,191 @@
+"""``tfds:NAME+NAME``: image classification data sets of TensorFlow Datasets.
+
+``NAME`` is a data set, perhaps with its configuration (``NAME/CONFIG``) and with the
+feature that holds the label (``NAME@FEATURE``, as in ``cifar100@coarse_label``). Each
+is one task. The data set was prepared once as array_record, by ``evojax-mtl data
+prepare tfds:NAME``; reading needs the extra ``tfds`` and no TensorFlow.
+
+``train`` and ``test`` are as published. ``validation`` is too where there is a
+``test``; otherwise it is the test split. Without a validation split, every fifth
+training example of each class serves for it. With ``train`` alone, it is split
+50/20/30 % per class. These choices are fixed, but follow the order on disk, which
+TFDS fixes when it prepares.
+"""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.tasks.build import as_labels, as_split, build_task, held_out, split_task
+from evojax_mtl.tasks.files import missing
+from evojax_mtl.tasks.images import stack_images
+from evojax_mtl.tasks.request import Request
+from evojax_mtl.tasks.task import Task
+
+LIBRARIES = ("tensorflow_datasets", "array_record")
+_SPLIT_SEED = 0
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Imports a module that one of the package's extras installs.
+
+    Raises:
+      UserError: it is not installed; says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UserError(
+            f"tensorflow-datasets: the module {module!r} is not installed; run pip "
+            f"install 'evojax-mtl[{extra}]'"
+        ) from None
+
+
+def find_dataset(name: str, folders: Sequence[Path]) -> Path | None:
+    """The newest version of a prepared data set in the first folder that has it."""
+    for folder in folders:
+        versions = [
+            info.parent
+            for info in (folder / name).glob("*/dataset_info.json")
+            if info.parent.name.replace(".", "").isdecimal()
+        ]
+        if versions:
+            return max(
+                versions, key=lambda path: [int(part) for part in path.name.split(".")]
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set of TensorFlow Datasets on disk.
+
+    Attributes:
+      path: its folder.
+      builder: the read-only builder.
+    """
+
+    path: Path
+    builder: Any
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that have examples."""
+        return [name for name, info in self.builder.info.splits.items() if info]
+
+    def feature(self, name: str) -> Any:
+        """One of the features.
+
+        Raises:
+          UserError: there is none of this name.
+        """
+        features = self.builder.info.features
+        if name not in features:
+            raise UserError(
+                f"{self.path}: no feature {name!r}; allowed: {', '.join(features)}"
+            )
+        return features[name]
+
+    def class_names(self, feature: str) -> list[str]:
+        """The names of a label's classes."""
+        return list(self.feature(feature).names)
+
+    def examples(self, split: str) -> Iterator[dict[str, Any]]:
+        """All examples of a split, in the order on disk."""
+        source = self.builder.as_data_source(split)
+        for index in range(len(source)):
+            yield source[index]
+
+
+def open_dataset(name: str, folders: Sequence[Path]) -> Prepared:
+    """A prepared data set.
+
+    Raises:
+      UserError: it is not there, not array_record, or the extra is not installed.
+    """
+    path = find_dataset(name, folders)
+    if path is None:
+        raise missing(
+            f"data set {name}", folders, f"run 'evojax-mtl data prepare tfds:{name}'"
+        )
+    library, _ = (import_extra(module, "tfds") for module in LIBRARIES)
+    try:
+        builder = library.builder_from_directory(str(path))
+    except (OSError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable data set ({reason})") from None
+    found = builder.info.file_format
+    if found.value != "array_record":
+        raise UserError(
+            f"{path}: prepared as {found.value}; allowed: array_record, so remove the "
+            f"folder and run 'evojax-mtl data prepare tfds:{name}'"
+        )
+    return Prepared(path, builder)
+
+
+def load(argument: str | None, request: Request) -> list[Task]:
+    """One task a name."""
+    if not argument or not all(argument.split("+")):
+        raise UserError(
+            f"tasks 'tfds:{argument or ''}': no name; allowed: tfds:NAME+NAME, as in "
+            "tfds:mnist+fashion_mnist"
+        )
+    return [_load(name, request) for name in argument.split("+")[: request.max_tasks]]
+
+
+def _load(wanted: str, request: Request) -> Task:
+    name, _, label = wanted.partition("@")
+    dataset = open_dataset(name, request.folders)
+    keys = dataset.builder.info.supervised_keys or ("image", "label")
+    image_key, label_key = keys[0], label or keys[-1]
+    dataset.feature(image_key)
+    classes = getattr(dataset.feature(label_key), "num_classes", None)
+    if classes is None:
+        raise UserError(
+            f"{dataset.path}: feature {label_key!r} is not a class label; allowed: "
+            f"{name}@FEATURE that is one"
+        )
+    available = dataset.splits
+    if "train" not in available:
+        raise UserError(
+            f"{dataset.path}: splits {available}; allowed: 'train' and more"
+        )
+    parts = [part for part in ("train", "validation", "test") if part in available]
+    read = {part: _read(dataset, part, image_key, label_key, request) for part in parts}
+    task, origin = wanted.replace("@", "-").replace("/", "-"), str(dataset.path)
+    train = read["train"]
+    if parts == ["train"]:
+        return split_task(task, *train, _SPLIT_SEED, origin, classes)
+    if "test" not in read:
+        read["test"] = read.pop("validation")
+    if "validation" not in read:
+        out = held_out(train[1])
+        read["train"] = train[0][~out], train[1][~out]
+        read["validation"] = train[0][out], train[1][out]
+    splits = {part: as_split(*pair) for part, pair in read.items()}
+    return build_task(task, splits, classes, origin)
+
+
+def _read(
+    dataset: Prepared, split: str, image_key: str, label_key: str, request: Request
+) -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = [], []
+    for example in dataset.examples(split):
+        image = np.asarray(example[image_key])
+        pixels.append(image[..., None] if image.ndim == 2 else image)
+        labels.append(int(example[label_key]))
+    if not pixels:
+        raise UserError(f"{dataset.path}: split {split!r} has no example")
+    if pixels[0].ndim != 3 or pixels[0].dtype != np.uint8:
+        raise UserError(
+            f"{dataset.path}: feature {image_key!r} is {pixels[0].dtype} "
+            f"{pixels[0].shape}; allowed: uint8 images"
+        )
+    origins = [f"{dataset.path} {split} example {i}" for i in range(len(pixels))]
+    images = stack_images(pixels, request.image_size, origins)
+    return images, as_labels(np.array(labels), len(images), f"{dataset.path} {split}")

@@ -1,0 +1,158 @@
+"""A search small enough to test the runner with, and its tasks.
+
+Each task has a weight vector that drifts towards a target at the learning rate, with
+noise from the key; its 'accuracy' is how near it is. Capacity may grow.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from evojax_mtl import methods
+from evojax_mtl.configs import RoutedConfig, option
+from evojax_mtl.tasks import sources
+from evojax_mtl.tasks.dataset import TEST
+from evojax_mtl.tasks.task import Split, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeConfig(RoutedConfig):
+    grows: bool = False
+    """Whether capacity grows every generation (flag)."""
+
+    work: int = option(1, low=1)
+    """Matrix products a tick, to make ticks last (products)."""
+
+
+@struct.dataclass
+class FakeState:
+    key: Any
+    weights: Any  # (T, capacity)
+    empty: Any  # (T, 0)
+    loss: Any
+    capacity: int = struct.field(pytree_node=False)
+
+
+class Fake:
+    method = "fake"
+
+    def __init__(self, config, data):
+        self.config = config
+
+    def hyperparameters(self):
+        return {"learning_rate": self.config.learning_rate}
+
+    def _init(self, key, data, capacity):
+        tasks = data.tasks
+        return FakeState(
+            key=key,
+            weights=jnp.zeros((tasks, capacity)),
+            empty=jnp.zeros((tasks, 0)),
+            loss=jnp.zeros(tasks),
+            capacity=capacity,
+        )
+
+    def init(self, key, hyperparameters, data):
+        return self._init(key, data, 4)
+
+    def ticks(self, data):
+        return self.config.iterations
+
+    def advance(self, state, hyperparameters, data, start, stop):
+        def tick(t, state):
+            key = jax.random.fold_in(state.key, t)
+            noise = jax.random.normal(key, state.weights.shape)
+            images = data.sample(key, self.config.batch).images
+            noise += images.mean((1, 2, 3, 4))[:, None]
+            square = jnp.full((64, 64), 0.01)
+            busy = jax.lax.fori_loop(
+                0, self.config.work, lambda i, x: jnp.tanh(x @ square), square
+            )
+            step = hyperparameters["learning_rate"] * (1 - state.weights + noise)
+            weights = state.weights + step + 1e-9 * busy.sum()
+            return state.replace(weights=weights, loss=jnp.square(1 - weights).mean(-1))
+
+        state = jax.lax.fori_loop(start, stop, tick, state)
+        last = stop == self.ticks(data)
+        key = jnp.where(last, *jax.random.key_data(jax.random.split(state.key)))
+        state = state.replace(key=jax.random.wrap_key_data(key))
+        score = self._score(state)
+        metrics = {"validation": score, "loss": state.loss.mean()}
+        return state, metrics | {"evaluations": jnp.int32(len(score)), "nan": jnp.nan}
+
+    def _score(self, state):
+        return jnp.exp(-jnp.square(1 - state.weights[:, :4]).mean(-1))
+
+    def grow(self, state):
+        if not self.config.grows:
+            return state
+        weights = np.asarray(state.weights)
+        pad = [(0, 0)] * (weights.ndim - 1) + [(0, 2)]
+        return state.replace(
+            weights=jnp.asarray(np.pad(weights, pad)), capacity=state.capacity + 2
+        )
+
+    def static(self, state):
+        return {"capacity": state.capacity}
+
+    def restore_template(self, static, hyperparameters, data):
+        return jax.eval_shape(
+            lambda d: self._init(jax.random.key(0), d, static["capacity"]), data
+        )
+
+    def final_state(self, state):
+        return state
+
+    def test(self, state, hyperparameters, data):
+        return self._score(state) * (data.sizes[TEST] > 0)
+
+    def describe(self, state):
+        return {
+            "parameters": int(np.asarray(state.weights).size),
+            "weights": np.asarray(state.weights).tolist(),
+            "networks": [network(f"task{t}", t) for t in range(len(state.weights))],
+        }
+
+
+def network(name, skip):
+    nodes = [{"id": 0, "kind": "input"}, {"id": 1, "kind": "output"}]
+    nodes += [
+        {"id": 2 + i, "kind": "module", "module": i % 4, "resolution": i}
+        for i in range(3 + skip)
+    ]
+    chain = [0, *range(2, 5 + skip), 1]
+    edges = [
+        {"source": a, "target": b, "weight": 0.7 if b == 1 else 1.0, "adapters": i % 2}
+        for i, (a, b) in enumerate(zip(chain, chain[1:], strict=False))
+    ]
+    edges.append({"source": 2, "target": 1, "weight": 0.3, "adapters": 2})
+    return {"name": name, "nodes": nodes, "edges": edges}
+
+
+def fake_tasks(spec, *, data_dir=None, image_size=None, max_tasks=None, **_):
+    generator = np.random.default_rng(0)
+
+    def split(count):
+        images = generator.integers(0, 256, (count, 4, 4, 1), np.uint8)
+        labels = generator.integers(0, 3, count).astype(np.int32)
+        return Split(images, labels, np.ones(count, bool))
+
+    names = [f"task{i}" for i in range(max_tasks or 3)]
+    return [Task(n, split(8), split(4), split(6), 3) for n in names]
+
+
+def install():
+    """Registers the method ``fake`` and the tasks, in this process."""
+    methods.METHODS["fake"] = methods.Method(
+        name="fake",
+        summary="a stand-in for tests",
+        paper="none",
+        status="tests only",
+        config=FakeConfig,
+        factory="tests.runs.fake:Fake",
+    )
+    sources.load_tasks = fake_tasks
