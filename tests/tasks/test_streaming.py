@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.tasks import npz
+from evojax_mtl.tasks import npz, streaming
 from evojax_mtl.tasks.dataset import TEST, VALIDATION
 from evojax_mtl.tasks.files import Arrays
 from evojax_mtl.tasks.streaming import Resident, Windowed, task_data, window_rows
@@ -95,8 +95,11 @@ def test_nothing_is_traced_again(tasks):
     def total(data):
         return data.images.sum()
 
+    windowed.dataset(0)
+    compiled = streaming._replace._cache_size()
     sums = {int(total(windowed.dataset(generation))) for generation in range(4)}
     assert len(sums) > 1
+    assert streaming._replace._cache_size() == compiled
 
 
 def test_masks_follow_their_examples():
