@@ -88,6 +88,9 @@ class Dataset:
 
 def stack_tasks(tasks: Sequence[Task]) -> Dataset:
     """Tasks of one input shape as a ``Dataset``, padded to the largest."""
+    shapes = {task.input_shape for task in tasks}
+    if len(shapes) != 1:
+        raise ValueError(f"stack_tasks: found input shapes {shapes}; allowed: one")
     splits = [[getattr(task, name) for name in SPLITS] for task in tasks]
     sizes = np.array([[len(split) for split in row] for row in splits], np.int32).T
     n, s = int(sizes.sum(0).max()), int(sizes.max())
