@@ -215,7 +215,9 @@ def parse_value(config: type, name: str, text: str) -> Any:
       UserError: if ``text`` is not of the field's type.
     """
     kind = get_type_hints(config)[name]
-    options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    options = (
+        get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    )
     for candidate in options:
         if candidate is type(None) and text == "None":
             return None

@@ -40,7 +40,8 @@ def tasks() -> list[Row]:
     from evojax_mtl.tasks.sources import SOURCES
 
     return [
-        {"name": name, "summary": source.description} for name, source in SOURCES.items()
+        {"name": name, "summary": source.description}
+        for name, source in SOURCES.items()
     ]
 
 
@@ -105,7 +106,11 @@ def main(arguments: Sequence[str]) -> int:
         as_json = bool(words)
     else:
         as_json = parse(
-            ListOptions, words, command=command, description=_DESCRIPTION, flags=["json"]
+            ListOptions,
+            words,
+            command=command,
+            description=_DESCRIPTION,
+            flags=["json"],
         ).json
     listed = {name: CATEGORIES[name]() for name in chosen or CATEGORIES}
     print(json.dumps(listed, indent=2) if as_json else _table(listed))
@@ -126,5 +131,3 @@ def _table(listed: dict[str, list[Row]]) -> str:
             lines.append("  none is registered yet")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
-
-

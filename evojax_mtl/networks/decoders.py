@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from evojax_mtl.networks.initializers import glorot_uniform
+
 
 class LinearDecoders(nn.Module):
     """A linear layer for each of ``P`` networks over its flattened map.
@@ -21,7 +23,6 @@ class LinearDecoders(nn.Module):
         """Logits."""
         features = x.reshape(*x.shape[:2], -1)
         shape = (self.networks, features.shape[-1], self.classes)
-        initializer = nn.initializers.glorot_uniform(batch_axis=(0,))
-        kernel = self.param("kernel", initializer, shape)
+        kernel = self.param("kernel", glorot_uniform, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.networks, self.classes))
         return jnp.einsum("pbf,pfl->pbl", features, kernel) + bias[:, None]

@@ -11,7 +11,6 @@ the operations that ask for it by ``drops``.
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -20,6 +19,7 @@ from evojax_mtl.networks.convolution import (
     conv_input_gradient,
     conv_kernel_gradient,
 )
+from evojax_mtl.networks.initializers import glorot_uniform
 
 Image = Float[Array, "B H W C"]
 Stem = Float[Array, "B H W c"]
@@ -89,9 +89,8 @@ class ConvolutionModule:
     def init(self, key: Array, slots: int, channels: int) -> Params:
         """``kernel``: ``(S, k, k, C, C)``; ``bias``: ``(S, C)``."""
         shape = (slots, self.kernel, self.kernel, channels, channels)
-        initializer = jax.nn.initializers.glorot_uniform(batch_axis=(0,))
         return {
-            "kernel": initializer(key, shape, jnp.float32),
+            "kernel": glorot_uniform(key, shape),
             "bias": jnp.zeros((slots, channels)),
         }
 

@@ -181,7 +181,9 @@ def _heights(
     before, after = _neighbours(links)
     spaces = [
         [
-            gap if u in nodes and v in nodes else (gap + bend_gap) / 2
+            gap
+            if u in nodes and v in nodes
+            else (gap + bend_gap) / 2
             if u in nodes or v in nodes
             else bend_gap
             for u, v in zip(layer, layer[1:], strict=False)

@@ -160,7 +160,9 @@ class Program:
     @staticmethod
     def _abstract(state: Any, batched: bool) -> Any:
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape[1:] if batched else x.shape, x.dtype),
+            lambda x: jax.ShapeDtypeStruct(
+                x.shape[1:] if batched else x.shape, x.dtype
+            ),
             state,
         )
 

@@ -190,7 +190,9 @@ class Runner:
     def _finish(self, state: Any, position: Position) -> None:
         """Tests the result and writes everything that is read afterwards."""
         test = self.program.score(state, TEST)
-        described = [self.program.search.describe(s) for s in self.program.members(state)]
+        described = [
+            self.program.search.describe(s) for s in self.program.members(state)
+        ]
         self._parameters = described[0].get("parameters")
         self.folder.write("best.json", summary.best(self.settings, described))
         result = self._summarise("completed", position, test)

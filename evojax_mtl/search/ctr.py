@@ -73,9 +73,7 @@ class CTR(RoutedSearch):
 
     def architecture(self, genome: Routing) -> Architecture:
         """All individuals' routings."""
-        stacked = jax.tree.map(
-            lambda x: x.reshape(self.networks, *x.shape[2:]), genome
-        )
+        stacked = jax.tree.map(lambda x: x.reshape(self.networks, *x.shape[2:]), genome)
         return routings.decode(stacked)
 
     def merge_shape(self, genome: Routing) -> tuple[int, ...]:

@@ -230,7 +230,13 @@ class RoutedSearch:
             batch_key, dropout_key = jax.random.split(jax.random.fold_in(key, tick + 1))
             batch = data.sample(batch_key, self.config.batch)
             return self._train(
-                carry, model, hyperparameters, data, architecture, lists, batch,
+                carry,
+                model,
+                hyperparameters,
+                data,
+                architecture,
+                lists,
+                batch,
                 dropout_key,
             )
 
