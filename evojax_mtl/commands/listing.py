@@ -40,7 +40,13 @@ def tasks() -> list[Row]:
     from evojax_mtl.tasks.sources import SOURCES
 
     return [
-        {"name": name, "summary": source.description} for name, source in SOURCES.items()
+        {
+            "name": source.usage,
+            "summary": source.description,
+            "kind": source.kind,
+            "where": source.where,
+        }
+        for source in SOURCES.values()
     ]
 
 
@@ -105,7 +111,11 @@ def main(arguments: Sequence[str]) -> int:
         as_json = bool(words)
     else:
         as_json = parse(
-            ListOptions, words, command=command, description=_DESCRIPTION, flags=["json"]
+            ListOptions,
+            words,
+            command=command,
+            description=_DESCRIPTION,
+            flags=["json"],
         ).json
     listed = {name: CATEGORIES[name]() for name in chosen or CATEGORIES}
     print(json.dumps(listed, indent=2) if as_json else _table(listed))
@@ -126,5 +136,3 @@ def _table(listed: dict[str, list[Row]]) -> str:
             lines.append("  none is registered yet")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
-
-

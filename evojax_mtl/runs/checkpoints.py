@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,6 +71,7 @@ class Checkpoints:
     """
 
     def __init__(self, path: Path) -> None:
+        """Those in ``path``, which need not exist yet."""
         self.path = path
         self.cost = 0.0
         # Orbax tells of every save and of its own asynchronous machinery.
@@ -89,13 +89,13 @@ class Checkpoints:
         names = self.names()
         return int(names[-1].split("-")[0]) if names else 0
 
-    def save(self, state: Any, position: Position, static: dict[str, Any]) -> bool:
+    def save(self, state: Any, position: Position, capacities: dict[str, int]) -> bool:
         """Writes one checkpoint and drops the oldest beyond the last three.
 
         Args:
           state: pytree of arrays, typed keys among them.
           position: where the run stands.
-          static: JSON-able; what ``template`` in ``restore`` is given.
+          capacities: what ``template`` in ``restore`` is given.
 
         Returns:
           Whether it was written; if not, one line says why, and the run may go on.
@@ -111,7 +111,7 @@ class Checkpoints:
             files = sorted(p for p in partial.rglob("*") if p.is_file())
             manifest = {
                 "position": asdict(position),
-                "static": static,
+                "capacities": capacities,
                 "leaves": _shapes(state),
                 "files": {
                     str(p.relative_to(partial)): [p.stat().st_size, _digest(p)]
@@ -133,13 +133,13 @@ class Checkpoints:
         return True
 
     def restore(
-        self, template: Callable[[dict[str, Any]], Any]
+        self, template: Callable[[dict[str, int]], Any]
     ) -> tuple[Any, Position] | None:
         """The newest state whose files are all as they were written.
 
         Args:
-          template: from the stored ``static`` to the abstract state
-            (``jax.ShapeDtypeStruct`` leaves, with a sharding where it matters).
+          template: from the stored capacities to a state of the same tree, shapes
+            and sharding.
 
         Returns:
           State and position, or None if there is no complete checkpoint.
@@ -154,13 +154,14 @@ class Checkpoints:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 warn(f"checkpoint {name} is damaged, trying the one before: {error}")
                 continue
-            abstract = template(manifest["static"])
-            _check_shapes(folder, manifest["leaves"], _shapes(abstract))
-            with warnings.catch_warnings():
-                # Leaves without a sharding go where JAX puts new arrays.
-                warnings.filterwarnings("ignore", message="Sharding info not provided")
-                loaded = ocp.load((folder / "state").absolute(), _leaves(abstract))
-            return _rebuild(abstract, loaded), Position(**manifest["position"])
+            like = template(manifest["capacities"])
+            _check_shapes(folder, manifest["leaves"], _shapes(like))
+            abstract = {
+                path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+                for path, x in _leaves(like).items()
+            }
+            loaded = ocp.load((folder / "state").absolute(), abstract)
+            return _rebuild(like, loaded), Position(**manifest["position"])
         return None
 
     def _check(self, folder: Path) -> dict[str, Any]:
@@ -201,13 +202,25 @@ def _check_shapes(folder: Path, stored: dict[str, str], wanted: dict[str, str]) 
             )
 
 
-def _rebuild(abstract: Any, loaded: dict[str, Any]) -> Any:
-    """The state's tree from its arrays by path."""
-    flat, structure = jax.tree_util.tree_flatten_with_path(abstract)
+def _rebuild(like: Any, loaded: dict[str, Any]) -> Any:
+    """The state's tree from its arrays by path; empty ones from ``like``."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(like)
     leaves = [
-        loaded[jax.tree_util.keystr(path)]
-        if x.size
-        else jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
+        _like(loaded[name], x) if (name := jax.tree_util.keystr(path)) in loaded else x
         for path, x in flat
     ]
     return jax.tree.unflatten(structure, leaves)
+
+
+def _like(array: jax.Array, like: jax.Array) -> jax.Array:
+    """``array``, as free to move between devices as ``like``.
+
+    Orbax ties arrays to a device; a program that takes them so, and its own results
+    otherwise, would be compiled twice.
+    """
+    if like.committed:
+        return array
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = jax.device_put(np.asarray(jax.random.key_data(array)))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    return jax.device_put(np.asarray(array))

@@ -36,6 +36,7 @@ class CompilationCounter:
     """
 
     def __init__(self) -> None:
+        """Counts nothing until entered."""
         self.requests = 0
         self.cache_hits = 0
         self.seconds = 0.0
@@ -47,12 +48,14 @@ class CompilationCounter:
         return self.requests - self.cache_hits
 
     def __enter__(self) -> "CompilationCounter":
+        """Begins to count."""
         jax.monitoring.register_event_listener(self._on_event)
         jax.monitoring.register_event_duration_secs_listener(self._on_duration)
         jax.monitoring.register_event_time_span_listener(self._on_span)
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stops counting; the counts stay."""
         jax.monitoring.unregister_event_listener(self._on_event)
         jax.monitoring.unregister_event_duration_listener(self._on_duration)
         jax.monitoring.unregister_event_time_span_listener(self._on_span)

@@ -129,8 +129,7 @@ def _diamond(centre: Point) -> str:
     x, y = centre
     d = _DIAMOND
     return (
-        f'<path class="adapter" '
-        f'd="M{x - d:.1f} {y:.1f}l{d} {-d}l{d} {d}l{-d} {d}z"/>'
+        f'<path class="adapter" d="M{x - d:.1f} {y:.1f}l{d} {-d}l{d} {d}l{-d} {d}z"/>'
     )
 
 

@@ -16,8 +16,8 @@ from evojax_mtl.runs.program import Program
 from evojax_mtl.runs.runner import Runner
 from evojax_mtl.runs.settings import Settings
 from evojax_mtl.runs.signals import Interrupt
-from evojax_mtl.tasks.dataset import stack_tasks
-from evojax_mtl.tasks.sources import load_tasks
+from evojax_mtl.tasks import sources
+from evojax_mtl.tasks.streaming import task_data
 from evojax_mtl.tasks.task import Task
 
 
@@ -91,9 +91,9 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
 def load(settings: Settings) -> list[Task]:
     """The tasks that the settings name."""
     config = settings.config
-    return load_tasks(
+    return sources.load_tasks(
         settings.tasks,
-        data_dir=settings.data_dir,
+        data_dir=Path(settings.data_dir) if settings.data_dir else None,
         image_size=config.image_size,
         max_tasks=config.max_tasks,
         max_classes=config.max_classes,
@@ -102,14 +102,15 @@ def load(settings: Settings) -> list[Task]:
 
 def build(settings: Settings, tasks: list[Task]) -> Program:
     """The program of a run."""
-    data = stack_tasks(tasks)
+    loaded = task_data(tasks, settings.config.resident)
+    data = loaded.dataset(0)
     factory = find_method(settings.method).load()
     members = settings.members
     configs = [dataclasses.replace(settings.config, **m.changes) for m in members]
     rates = [factory(config, data).hyperparameters() for config in configs]
     return Program(
         factory(settings.config, data),
-        data,
+        loaded,
         [member.seed for member in members],
         rates if settings.sweep else rates[:1],
         settings.mesh.get("population", 1),

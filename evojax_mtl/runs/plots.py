@@ -78,17 +78,30 @@ def _mean_and_best(axes: Axes, record: Record, color: str, alone: bool) -> None:
     best = np.fmax.accumulate(mean)
     name = "mean of tasks" if alone else record.label
     axes.plot(
-        record.generations, best, color=color, linewidth=1.2, linestyle=(0, (3, 2)),
+        record.generations,
+        best,
+        color=color,
+        linewidth=1.2,
+        linestyle=(0, (3, 2)),
         label="best so far" if alone else None,
     )
     axes.plot(
-        record.generations, mean, color=color, linewidth=2.2, label=name,
-        marker="o", markersize=3.5 if len(mean) <= 60 else 0,
+        record.generations,
+        mean,
+        color=color,
+        linewidth=2.2,
+        label=name,
+        marker="o",
+        markersize=3.5 if len(mean) <= 60 else 0,
     )
     if values.shape[1] > 1:
         error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
         axes.fill_between(
-            record.generations, mean - error, mean + error, color=color, alpha=0.18,
+            record.generations,
+            mean - error,
+            mean + error,
+            color=color,
+            alpha=0.18,
             linewidth=0,
         )
 
@@ -122,12 +135,16 @@ def metric_curves(records: Sequence[Record], limit: int = 8) -> str:
 def task_dots(records: Sequence[Record]) -> str:
     """Test metric of every task, one dot a run."""
     rows = {
-        record.label: {task["name"]: task.get("test") for task in record.summary["tasks"]}
+        record.label: {
+            task["name"]: task.get("test") for task in record.summary["tasks"]
+        }
         for record in records
         if record.summary.get("tasks")
     }
     names = list(dict.fromkeys(name for tasks in rows.values() for name in tasks))
-    if not any(value is not None for tasks in rows.values() for value in tasks.values()):
+    if not any(
+        value is not None for tasks in rows.values() for value in tasks.values()
+    ):
         return ""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 0.9 + 0.27 * len(names)), layout="constrained")

@@ -70,7 +70,11 @@ class Record:
     def scalars(self) -> list[str]:
         """Metrics that are one number a search and tell something of their own."""
         known = {
-            "generation", "mean_validation", "seconds", "wall_seconds", "compilations"
+            "generation",
+            "mean_validation",
+            "seconds",
+            "wall_seconds",
+            "compilations",
         }
         shape = self.fitness.shape[1:]
         names = dict.fromkeys(name for line in self.lines for name in line)

@@ -26,6 +26,7 @@ class Pacer:
     """Picks blocks of about ``target`` seconds from what ticks have cost so far."""
 
     def __init__(self, target: float = 2.5) -> None:
+        """Blocks of ``target`` seconds, well below the 10 s that one may take."""
         self._target = target
         self._last = 0
         self._seconds_per_tick = 0.0
@@ -45,18 +46,7 @@ class Pacer:
 
 
 class Runner:
-    """Runs a program from a position to its end, or to a signal.
-
-    Args:
-      program: the compiled programs.
-      settings: what was asked.
-      folder: where it is written.
-      tasks: for names and metrics.
-      counter: counts compilations, entered already.
-      interrupt: notes signals, entered already.
-      facts: ``provenance()``.
-      began: ``time.monotonic()`` when the run's wall time began.
-    """
+    """Runs a program from a position to its end, or to a signal."""
 
     def __init__(
         self,
@@ -69,6 +59,18 @@ class Runner:
         facts: dict[str, Any],
         began: float,
     ) -> None:
+        """A runner that has not begun.
+
+        Args:
+          program: the compiled programs.
+          settings: what was asked.
+          folder: where it is written.
+          tasks: for names and metrics.
+          counter: counts compilations, entered already.
+          interrupt: notes signals, entered already.
+          facts: ``provenance()``.
+          began: ``time.monotonic()`` when the run's wall time began.
+        """
         self.program = program
         self.settings = settings
         self.folder = folder
@@ -105,7 +107,7 @@ class Runner:
         self._best = max((np.mean(x["mean_validation"]) for x in past), default=-np.inf)
         self._summarise("running", position)
         generations, ticks = self.settings.config.generations, self.program.ticks
-        with Progress(generations, ticks, position.generation) as progress:
+        with Progress(generations, ticks) as progress:
             while position.generation < generations and not self.interrupt.signal:
                 state, position = self._generation(state, position, progress)
         if self.interrupt.signal:
@@ -125,6 +127,7 @@ class Runner:
         self, state: Any, position: Position, progress: Progress
     ) -> tuple[Any, Position]:
         """The rest of one generation, or of it until a signal."""
+        self.program.load(position.generation)
         if position.tick == 0:
             grown = self.program.grow(state)
             self._growths += grown is not state
@@ -168,7 +171,7 @@ class Runner:
 
     def _save(self, state: Any, position: Position) -> None:
         position = replace(position, wall_seconds=self._wall())
-        self.checkpoints.save(state, position, self.program.static(state))
+        self.checkpoints.save(state, position, self.program.search.capacities(state))
         self._saved = time.monotonic()
 
     def _wall(self) -> float:
@@ -190,7 +193,9 @@ class Runner:
     def _finish(self, state: Any, position: Position) -> None:
         """Tests the result and writes everything that is read afterwards."""
         test = self.program.score(state, TEST)
-        described = [self.program.search.describe(s) for s in self.program.members(state)]
+        described = [
+            self.program.search.describe(s) for s in self.program.members(state)
+        ]
         self._parameters = described[0].get("parameters")
         self.folder.write("best.json", summary.best(self.settings, described))
         result = self._summarise("completed", position, test)
@@ -204,7 +209,8 @@ class Runner:
             f"completed: mean validation {result['mean_validation']:.4f}, "
             f"mean test {result['mean_test']:.4f}, {result['compilations']} "
             f"compilations ({result['compilations_after_first_generation']} after the "
-            f"first generation), {result['wall_seconds']:.1f} s; see {self.folder.path}",
+            f"first generation), {result['wall_seconds']:.1f} s; "
+            f"see {self.folder.path}",
             flush=True,
         )
 

@@ -1,6 +1,6 @@
 """What every search offers: to users, to the runner, and to the contract tests."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from evojax_mtl.tasks.dataset import Dataset
 
@@ -9,6 +9,7 @@ Hyperparameters = Any
 Metrics = dict[str, Any]
 
 
+@runtime_checkable
 class Search(Protocol):
     """One method over one data set's shapes; all its programs are pure functions.
 
@@ -63,27 +64,22 @@ class Search(Protocol):
         """The state with room for the next generation (host side, between two).
 
         Returns ``state`` itself unless a capacity must grow; growth changes static
-        sizes and so compiles ``advance`` anew. Works in NumPy: operations of JAX on
-        the host would compile too. The arrays may carry one leading axis, the
-        population of a sweep: then the room is for the fullest.
+        sizes and so compiles ``advance`` anew. Works in NumPy and ``jax.device_put``:
+        operations of JAX on the host, ``jnp.asarray`` too, would compile. Here
+        and in the next two, the arrays may carry one leading axis, the population of
+        a sweep: then the room is for the fullest.
         """
         ...
 
-    def static(self, state: State) -> dict[str, Any]:
-        """The capacities that ``grow`` may change, JSON-able.
-
-        Reads nothing but shapes and static fields: the leaves of ``state`` may be
-        ``jax.ShapeDtypeStruct``.
-        """
+    def capacities(self, state: State) -> dict[str, int]:
+        """The sizes that ``grow`` may change; empty if none may."""
         ...
 
-    def restore_template(
-        self, static: dict[str, Any], hyperparameters: Hyperparameters, data: Dataset
-    ) -> State:
-        """A state of these capacities with ``jax.ShapeDtypeStruct`` leaves.
+    def with_capacities(self, state: State, capacities: dict[str, int]) -> State:
+        """The state with room of exactly these sizes, none less than it has.
 
-        ``jax.eval_shape`` of ``init`` where nothing grows. Its tree equals that of
-        the state that ``static`` came from, static fields included.
+        A checkpoint is restored into the shapes and static fields of
+        ``with_capacities(init(...), saved)``.
         """
         ...
 
@@ -103,10 +99,10 @@ class Search(Protocol):
     def describe(self, state: State) -> dict[str, Any]:
         """JSON-able: the genomes of the result and what they decode to.
 
-        The leaves of ``state`` are NumPy arrays (keys stay typed); neither times nor
-        anything else that differs between two equal runs may enter. Holds
-        ``parameters``, the number of weights of the result, and where there are
-        routings to draw ``networks``, a list, one a task, of::
+        Works in NumPy, as ``grow``. Neither times nor anything else that differs
+        between two equal runs may enter. Holds ``parameters``, the number of weights
+        of the result, and where there are routings to draw ``networks``, a list, one
+        a task, of::
 
             {"name": "Angelic",
              "nodes": [{"id": 0, "kind": "input"}, {"id": 1, "kind": "output"},

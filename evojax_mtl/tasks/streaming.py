@@ -12,7 +12,7 @@ than ``R`` = ``resident`` training examples, ``H`` x ``W`` pixels, ``c`` channel
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from evojax_mtl.tasks.dataset import Dataset, stack_tasks
 from evojax_mtl.tasks.task import Split, Task
 
 
+@runtime_checkable
 class TaskData(Protocol):
     """What a runner asks for the data of a generation."""
 

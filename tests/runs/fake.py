@@ -5,6 +5,7 @@ noise from the key; its 'accuracy' is how near it is. Capacity may grow.
 """
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -46,18 +47,15 @@ class Fake:
     def hyperparameters(self):
         return {"learning_rate": self.config.learning_rate}
 
-    def _init(self, key, data, capacity):
+    def init(self, key, hyperparameters, data):
         tasks = data.tasks
         return FakeState(
             key=key,
-            weights=jnp.zeros((tasks, capacity)),
+            weights=jnp.zeros((tasks, 4)),
             empty=jnp.zeros((tasks, 0)),
             loss=jnp.zeros(tasks),
-            capacity=capacity,
+            capacity=4,
         )
-
-    def init(self, key, hyperparameters, data):
-        return self._init(key, data, 4)
 
     def ticks(self, data):
         return self.config.iterations
@@ -73,35 +71,37 @@ class Fake:
                 0, self.config.work, lambda i, x: jnp.tanh(x @ square), square
             )
             step = hyperparameters["learning_rate"] * (1 - state.weights + noise)
-            weights = state.weights + step + 1e-9 * busy.sum()
+            weights = state.weights + step + 1e-30 * busy.sum()
             return state.replace(weights=weights, loss=jnp.square(1 - weights).mean(-1))
 
         state = jax.lax.fori_loop(start, stop, tick, state)
         last = stop == self.ticks(data)
-        key = jnp.where(last, *jax.random.key_data(jax.random.split(state.key)))
+        fresh = jax.random.key_data(jax.random.fold_in(state.key, 1 << 20))
+        key = jnp.where(last, fresh, jax.random.key_data(state.key))
         state = state.replace(key=jax.random.wrap_key_data(key))
         score = self._score(state)
         metrics = {"validation": score, "loss": state.loss.mean()}
         return state, metrics | {"evaluations": jnp.int32(len(score)), "nan": jnp.nan}
 
+    def step(self, state, hyperparameters, data):
+        return self.advance(state, hyperparameters, data, 0, self.ticks(data))
+
     def _score(self, state):
         return jnp.exp(-jnp.square(1 - state.weights[:, :4]).mean(-1))
 
     def grow(self, state):
-        if not self.config.grows:
+        if not self.config.grows or state.capacity == 8:
             return state
-        weights = np.asarray(state.weights)
-        pad = [(0, 0)] * (weights.ndim - 1) + [(0, 2)]
+        return self.with_capacities(state, {"weights": state.capacity + 4})
+
+    def capacities(self, state):
+        return {"weights": state.capacity}
+
+    def with_capacities(self, state, capacities):
+        weights, room = np.asarray(state.weights), capacities["weights"]
+        pad = [(0, 0)] * (weights.ndim - 1) + [(0, room - state.capacity)]
         return state.replace(
-            weights=jnp.asarray(np.pad(weights, pad)), capacity=state.capacity + 2
-        )
-
-    def static(self, state):
-        return {"capacity": state.capacity}
-
-    def restore_template(self, static, hyperparameters, data):
-        return jax.eval_shape(
-            lambda d: self._init(jax.random.key(0), d, static["capacity"]), data
+            weights=jax.device_put(np.pad(weights, pad)), capacity=room
         )
 
     def final_state(self, state):
@@ -127,7 +127,7 @@ def network(name, skip):
     chain = [0, *range(2, 5 + skip), 1]
     edges = [
         {"source": a, "target": b, "weight": 0.7 if b == 1 else 1.0, "adapters": i % 2}
-        for i, (a, b) in enumerate(zip(chain, chain[1:], strict=False))
+        for i, (a, b) in enumerate(itertools.pairwise(chain))
     ]
     edges.append({"source": 2, "target": 1, "weight": 0.3, "adapters": 2})
     return {"name": name, "nodes": nodes, "edges": edges}
