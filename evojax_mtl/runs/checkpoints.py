@@ -26,6 +26,9 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.runs.folder import warn, write_atomically
 
 KEEP = 3
+# Orbax declares its trees with recursive types that type checkers cannot follow.
+_save: Callable[[str, Any], None] = ocp.save
+_load: Callable[[str, Any], Any] = ocp.load
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"\d{8}-\d{8}")
 
@@ -107,7 +110,7 @@ class Checkpoints:
             self._remove(partial)
             self.path.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
-            ocp.save((partial / "state").absolute(), _leaves(state))
+            _save(str((partial / "state").absolute()), _leaves(state))
             files = sorted(p for p in partial.rglob("*") if p.is_file())
             manifest = {
                 "position": asdict(position),
@@ -160,7 +163,7 @@ class Checkpoints:
                 path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
                 for path, x in _leaves(like).items()
             }
-            loaded = ocp.load((folder / "state").absolute(), abstract)
+            loaded = _load(str((folder / "state").absolute()), abstract)
             return _rebuild(like, loaded), Position(**manifest["position"])
         return None
 

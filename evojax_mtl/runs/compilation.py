@@ -60,16 +60,21 @@ class CompilationCounter:
         jax.monitoring.unregister_event_duration_listener(self._on_duration)
         jax.monitoring.unregister_event_time_span_listener(self._on_span)
 
-    def _on_event(self, event: str, **_: str | int) -> None:
+    def _on_event(self, event: str, **kwargs: str | int) -> None:
         self.cache_hits += event == _HIT
 
-    def _on_duration(self, event: str, duration: float, **_: str | int) -> None:
+    def _on_duration(
+        self, event: str, duration_secs: float, **kwargs: str | int
+    ) -> None:
         self.requests += event == _BACKEND
 
-    def _on_span(self, event: str, start: float, end: float, **_: str | int) -> None:
+    def _on_span(
+        self, event: str, start_time: float, end_time: float, **kwargs: str | int
+    ) -> None:
         """Adds a span to the union: traces nest, and would count twice as a sum."""
         if not event.startswith(_STAGES):
             return
+        start, end = start_time, end_time
         while self._spans and self._spans[-1][0] >= start:
             inner = self._spans.pop()
             self.seconds -= inner[1] - inner[0]

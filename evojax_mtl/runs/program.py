@@ -3,6 +3,7 @@
 Shape legend: ``P`` searches, ``T`` tasks. Where ``P`` is 1 no array has the axis.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -190,7 +191,8 @@ def _only(data: Dataset, split: int) -> Dataset:
     train = data.split_sizes[0]
     largest = max(data.split_sizes[VALIDATION], data.split_sizes[TEST])
     rows = np.array([0, split, split])
-    return data.replace(
+    return dataclasses.replace(
+        data,
         members=jax.device_put(np.asarray(data.members)[rows], data.members.sharding),
         sizes=jax.device_put(np.asarray(data.sizes)[rows], data.sizes.sharding),
         split_sizes=(train, largest, largest),

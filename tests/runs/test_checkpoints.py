@@ -90,7 +90,7 @@ def test_full_disk_costs_the_checkpoint_only(tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.ocp, "save", full)
+    monkeypatch.setattr(module, "_save", full)
     assert not store.save(state, Position(2), {})
     assert "No space left" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["00000001-00000000"]
