@@ -43,7 +43,7 @@ def start(settings: Settings, out: Path | None) -> int:
     def create() -> RunFolder:
         return RunFolder.create(path, settings.to_json())
 
-    return _run(settings, tasks, create, begin, began)
+    return _run(settings, tasks, path, create, begin, began)
 
 
 def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
@@ -85,7 +85,7 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         return runner.run(state, position)
 
     _compare_versions(folder.read("summary.json").get("versions", {}))
-    return _run(settings, tasks, create, begin, began)
+    return _run(settings, tasks, out or folder.path, create, begin, began)
 
 
 def load(settings: Settings) -> list[Task]:
@@ -120,13 +120,19 @@ def build(settings: Settings, tasks: list[Task]) -> Program:
 def _run(
     settings: Settings,
     tasks: list[Task],
+    path: Path,
     create: Callable[[], RunFolder],
     begin: Callable[[Runner], int],
     began: float,
 ) -> int:
     enable_persistent_cache()
     facts = provenance.provenance()
-    print(provenance.start_line(facts, settings.seed), flush=True)
+    print(provenance.start_line(facts, settings.seed, path), flush=True)
+    if provenance.may_differ(facts["devices"]):
+        warn(
+            "the bits may differ from run to run on this GPU; "
+            "XLA_FLAGS=--xla_gpu_deterministic_ops=true makes them equal"
+        )
     with Interrupt() as interrupt, CompilationCounter() as counter:
         program = build(settings, tasks)
         runner = Runner(

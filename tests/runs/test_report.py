@@ -128,3 +128,11 @@ def test_drawing_shows_nodes_edges_and_adapters():
     assert page.classes.count("edge") == len(found["edges"])
     adapters = sum(edge["adapters"] for edge in found["edges"])
     assert page.classes.count("adapter") == adapters
+
+
+def test_same_run_makes_the_same_page(two_runs):
+    path = two_runs[0] / "report.html"
+    assert main(["report", str(two_runs[0])]) == 0
+    first = path.read_bytes()
+    assert main(["report", str(two_runs[0])]) == 0
+    assert path.read_bytes() == first

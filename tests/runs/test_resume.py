@@ -205,3 +205,21 @@ def test_second_signal_stops_at_once(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 143
     process.communicate()
+
+
+def test_finished_run_resumes_to_itself(whole, tmp_path):
+    out = tmp_path / "again"
+    assert main(["resume", str(whole), "--out", str(out)]) == 0
+    assert_same_result(whole, out)
+    assert summary(out)["compilations_after_first_generation"] == 0
+
+
+def test_a_window_of_the_data_resumes(tmp_path, fake_method):
+    words = (*SETTING, "--resident", "3")
+    windowed = run(tmp_path / "windowed", *words)
+    assert summary(windowed)["compilations_after_first_generation"] == 0
+    half = run(tmp_path / "half", *words, "--generations", "3")
+    out = tmp_path / "rest"
+    arguments = ["resume", str(half), "--set", "generations=6", "--out", str(out)]
+    assert main(arguments) == 0
+    assert_same_result(windowed, out)
