@@ -20,7 +20,7 @@ def enable_persistent_cache() -> None:
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root) / "evojax-mtl" / "programs"
+        folder = Path(root) / "evojax_mtl" / "programs"
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
