@@ -73,7 +73,7 @@ class RoutedConfig:
     batch: int = option(1, low=1)
     """Training batch (examples a task and iteration)."""
 
-    evaluation_batch: int = option(32, low=1)
+    evaluation_batch: int = option(8, low=1)
     """Validation and test batch; no result depends on it (examples a task)."""
 
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = option("adam")

@@ -11,14 +11,15 @@ in a node are soft-merged (Liang 2018, Eq. 1); an edge from a node at resolution
 to one at resolution ``q >= r`` passes ``q - r`` adapters (2x2 max-pools).
 """
 
-from flax import struct
 from jaxtyping import Array, Bool, Int
+
+from evojax_mtl.pytrees import pytree
 
 INPUT = 0
 OUTPUT = 1
 
 
-@struct.dataclass
+@pytree
 class Architecture:
     """Nodes and edges of one network (or, with leading axes, of many).
 

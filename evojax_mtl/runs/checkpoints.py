@@ -22,6 +22,8 @@ import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
+from jax.sharding import SingleDeviceSharding
+
 from evojax_mtl.errors import UserError
 from evojax_mtl.runs.folder import warn, write_atomically
 
@@ -92,13 +94,13 @@ class Checkpoints:
         names = self.names()
         return int(names[-1].split("-")[0]) if names else 0
 
-    def save(self, state: Any, position: Position, capacities: dict[str, int]) -> bool:
+    def save(self, state: Any, position: Position, static: dict[str, Any]) -> bool:
         """Writes one checkpoint and drops the oldest beyond the last three.
 
         Args:
           state: pytree of arrays, typed keys among them.
           position: where the run stands.
-          capacities: what ``template`` in ``restore`` is given.
+          static: JSON-able; what ``template`` in ``restore`` is given.
 
         Returns:
           Whether it was written; if not, one line says why, and the run may go on.
@@ -114,7 +116,7 @@ class Checkpoints:
             files = sorted(p for p in partial.rglob("*") if p.is_file())
             manifest = {
                 "position": asdict(position),
-                "capacities": capacities,
+                "static": static,
                 "leaves": _shapes(state),
                 "files": {
                     str(p.relative_to(partial)): [p.stat().st_size, _digest(p)]
@@ -136,13 +138,13 @@ class Checkpoints:
         return True
 
     def restore(
-        self, template: Callable[[dict[str, int]], Any]
+        self, template: Callable[[dict[str, Any]], Any]
     ) -> tuple[Any, Position] | None:
         """The newest state whose files are all as they were written.
 
         Args:
-          template: from the stored capacities to a state of the same tree, shapes
-            and sharding.
+          template: from the stored ``static`` to the abstract state
+            (``jax.ShapeDtypeStruct`` leaves, with a sharding where there is a mesh).
 
         Returns:
           State and position, or None if there is no complete checkpoint.
@@ -157,14 +159,17 @@ class Checkpoints:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 warn(f"checkpoint {name} is damaged, trying the one before: {error}")
                 continue
-            like = template(manifest["capacities"])
-            _check_shapes(folder, manifest["leaves"], _shapes(like))
-            abstract = {
-                path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-                for path, x in _leaves(like).items()
+            abstract = template(manifest["static"])
+            _check_shapes(folder, manifest["leaves"], _shapes(abstract))
+            device = SingleDeviceSharding(jax.devices()[0])
+            placed = {
+                path: jax.ShapeDtypeStruct(
+                    x.shape, x.dtype, sharding=x.sharding or device
+                )
+                for path, x in _leaves(abstract).items()
             }
-            loaded = _load(str((folder / "state").absolute()), abstract)
-            return _rebuild(like, loaded), Position(**manifest["position"])
+            loaded = _load(str((folder / "state").absolute()), placed)
+            return _rebuild(abstract, loaded), Position(**manifest["position"])
         return None
 
     def _check(self, folder: Path) -> dict[str, Any]:
@@ -205,23 +210,25 @@ def _check_shapes(folder: Path, stored: dict[str, str], wanted: dict[str, str]) 
             )
 
 
-def _rebuild(like: Any, loaded: dict[str, Any]) -> Any:
-    """The state's tree from its arrays by path; empty ones from ``like``."""
-    flat, structure = jax.tree_util.tree_flatten_with_path(like)
-    leaves = [
-        _like(loaded[name], x) if (name := jax.tree_util.keystr(path)) in loaded else x
-        for path, x in flat
-    ]
+def _rebuild(abstract: Any, loaded: dict[str, Any]) -> Any:
+    """The state's tree from its arrays by path; empty ones are made anew."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(abstract)
+    leaves = []
+    for path, x in flat:
+        array = loaded.get(jax.tree_util.keystr(path))
+        if array is None:
+            array = jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
+        leaves.append(_unplaced(array) if x.sharding is None else array)
     return jax.tree.unflatten(structure, leaves)
 
 
-def _like(array: jax.Array, like: jax.Array) -> jax.Array:
-    """``array``, as free to move between devices as ``like``.
+def _unplaced(array: jax.Array) -> jax.Array:
+    """``array`` without a device of its own, as those of a new run.
 
     Orbax ties arrays to a device; a program that takes them so, and its own results
     otherwise, would be compiled twice.
     """
-    if like.committed:
+    if not array.committed:
         return array
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         data = jax.device_put(np.asarray(jax.random.key_data(array)))

@@ -148,24 +148,38 @@ class Program:
         return np.asarray(self._test(state, self._hyperparameters, view))
 
     def grow(self, state: Any) -> Any:
-        """The state with room for the next generation."""
-        return self._keep_place(state, self.search.grow(state))
-
-    def _keep_place(self, state: Any, changed: Any) -> Any:
-        if changed is state or self._mesh is None:
-            return changed
-        return jax.device_put(changed, NamedSharding(self._mesh, POPULATION))
+        """The state with room for the next generation, placed as before."""
+        grown = self.search.grow(state)
+        if grown is state or self._mesh is None:
+            return grown
+        return jax.device_put(grown, NamedSharding(self._mesh, POPULATION))
 
     def members(self, state: Any) -> list[Any]:
-        """The state of each search."""
+        """The state of each search, on the host."""
         if not self.batched:
-            return [state]
-        return [self._take(state, np.int32(i)) for i in range(self.population)]
+            return [jax.device_get(state)]
+        taken = (self._take(state, np.int32(i)) for i in range(self.population))
+        return [jax.device_get(member) for member in taken]
 
-    def template(self, capacities: dict[str, int]) -> Any:
-        """A state of these capacities, to restore a saved one into."""
-        state = self.init()
-        return self._keep_place(state, self.search.with_capacities(state, capacities))
+    def static(self, state: Any) -> dict[str, Any]:
+        """Capacities of the state, for ``template``."""
+        member = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[self.batched :], x.dtype), state
+        )
+        return self.search.static(member)
+
+    def template(self, static: dict[str, Any]) -> Any:
+        """The abstract state of these capacities, to restore a saved one into."""
+        one = self.search.restore_template(static, self._rates, self.data)
+        if not self.batched:
+            return one
+        sharding = NamedSharding(self._mesh, POPULATION) if self._mesh else None
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (self.population, *x.shape), x.dtype, sharding=sharding
+            ),
+            one,
+        )
 
 
 def _host(hyperparameters: Any) -> Any:

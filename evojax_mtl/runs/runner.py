@@ -173,7 +173,7 @@ class Runner:
 
     def _save(self, state: Any, position: Position) -> None:
         position = replace(position, wall_seconds=self._wall())
-        self.checkpoints.save(state, position, self.program.search.capacities(state))
+        self.checkpoints.save(state, position, self.program.static(state))
         self._saved = time.monotonic()
 
     def _wall(self) -> float:

@@ -65,21 +65,27 @@ class Search(Protocol):
 
         Returns ``state`` itself unless a capacity must grow; growth changes static
         sizes and so compiles ``advance`` anew. Works in NumPy and ``jax.device_put``:
-        operations of JAX on the host, ``jnp.asarray`` too, would compile. Here
-        and in the next two, the arrays may carry one leading axis, the population of
-        a sweep: then the room is for the fullest.
+        operations of JAX on the host, ``jnp.asarray`` too, would compile. The
+        arrays may carry one leading axis, the population of a sweep: then the room is
+        for the fullest.
         """
         ...
 
-    def capacities(self, state: State) -> dict[str, int]:
-        """The sizes that ``grow`` may change; empty if none may."""
+    def static(self, state: State) -> dict[str, Any]:
+        """The sizes that ``grow`` may change, JSON-able.
+
+        Reads nothing but shapes and static fields: the leaves of ``state`` may be
+        ``jax.ShapeDtypeStruct``, and have no population axis.
+        """
         ...
 
-    def with_capacities(self, state: State, capacities: dict[str, int]) -> State:
-        """The state with room of exactly these sizes, none less than it has.
+    def restore_template(
+        self, static: dict[str, Any], hyperparameters: Hyperparameters, data: Dataset
+    ) -> State:
+        """A state of these sizes with ``jax.ShapeDtypeStruct`` leaves.
 
-        A checkpoint is restored into the shapes and static fields of
-        ``with_capacities(init(...), saved)``.
+        ``jax.eval_shape`` of ``init`` where nothing grows. Its tree equals that of
+        the state that ``static`` came from, static fields included.
         """
         ...
 
@@ -99,10 +105,10 @@ class Search(Protocol):
     def describe(self, state: State) -> dict[str, Any]:
         """JSON-able: the genomes of the result and what they decode to.
 
-        Works in NumPy, as ``grow``. Neither times nor anything else that differs
-        between two equal runs may enter. Holds ``parameters``, the number of weights
-        of the result, and where there are routings to draw ``networks``, a list, one
-        a task, of::
+        The leaves of ``state`` are NumPy arrays (keys stay typed); neither times nor
+        anything else that differs between two equal runs may enter. Holds
+        ``parameters``, the number of weights of the result, and where there are
+        routings to draw ``networks``, a list, one a task, of::
 
             {"name": "Angelic",
              "nodes": [{"id": 0, "kind": "input"}, {"id": 1, "kind": "output"},

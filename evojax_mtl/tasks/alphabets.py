@@ -22,6 +22,7 @@ CHARACTERS = (14, 55)
 _DISTINCT = 0.05
 _OUTLINE = 24  # points that stand for a character where two are compared
 _KAPPA = 0.5523  # control arm of the Bezier quarter of a unit circle
+_PURPOSES = ("style", "hands", "character", "drawing")
 _TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
 
 
@@ -33,7 +34,7 @@ class Style:
       characters: how many there are.
       columns: x where strokes begin and end.
       rows: y where strokes begin and end.
-      kinds: probability of each kind of stroke, in the order of ``_KINDS``.
+      kinds: cumulative probability of each kind of stroke in ``_KINDS`` but the last.
       bend: how far curves leave their chord, a share of its length.
       extra: mean number of strokes after the first.
       parts: strokes that several characters share.
@@ -84,6 +85,11 @@ class Character:
             starts.append(np.arange(begin, begin + len(points) - 1, 3))
             begin += len(points)
         return np.concatenate(starts)[:, None] + np.arange(4)
+
+
+def stream(seed: int, alphabet: int, purpose: str, index: int = 0) -> Random:
+    """The generator for one purpose: ``"style"``, ``"hands"`` or so on."""
+    return np.random.default_rng([seed, alphabet, index, 1 + _PURPOSES.index(purpose)])
 
 
 def _straight(*nodes: np.ndarray) -> np.ndarray:
@@ -145,7 +151,7 @@ _KINDS: tuple[_Kind, ...] = (_line, _corner, _bow, _wave, _arc, _loop)
 
 def draw_style(rng: Random) -> Style:
     """The style of an alphabet."""
-    kinds = rng.dirichlet([0.9, 0.5, 0.6, 0.4, 0.6, 0.25])
+    kinds = rng.dirichlet([0.9, 0.5, 0.6, 0.4, 0.6, 0.25]).cumsum()[:-1]
     width, height = rng.uniform(0.36, 0.62), rng.uniform(0.4, 0.66)
     columns = 0.5 + width * (np.linspace(-0.5, 0.5, rng.integers(2, 4)))
     rows = 0.5 + height * (np.linspace(-0.5, 0.5, rng.integers(3, 5)))
@@ -160,7 +166,7 @@ def draw_style(rng: Random) -> Style:
         parts=(),
         borrow=0.0,
         attach=rng.uniform(0.6, 0.97),
-        headline=bool(rng.random() < 0.2),
+        headline=bool(rng.random() < 0.15),
         ring=ring,
         dots=float(rng.uniform(0.3, 1.2) * (rng.random() < 0.3)),
     )
@@ -171,7 +177,8 @@ def draw_style(rng: Random) -> Style:
 
 def _place(rng: Random, style: Style) -> np.ndarray:
     """A place where a pen starts or stops: one of the style's, nearly."""
-    place = np.array([rng.choice(style.columns), rng.choice(style.rows)])
+    column, row = rng.integers(len(style.columns)), rng.integers(len(style.rows))
+    place = np.array([style.columns[column], style.rows[row]])
     return place + rng.normal(0, 0.02, 2)
 
 
@@ -183,8 +190,8 @@ def _stroke(rng: Random, style: Style, earlier: list[np.ndarray]) -> np.ndarray:
         start = chain[3 * rng.integers((len(chain) + 2) // 3)]
     while np.abs(end - start).max() < 0.15:
         end = _place(rng, style) + rng.normal(0, 0.05, 2)
-    kind = _KINDS[rng.choice(len(_KINDS), p=style.kinds)]
-    return kind(rng, start, end, style.bend)
+    kind = int(np.searchsorted(style.kinds, rng.random()))
+    return _KINDS[kind](rng, start, end, style.bend)
 
 
 def _ring(centre: np.ndarray, radius: float) -> np.ndarray:
@@ -234,12 +241,12 @@ def draw_alphabet(
     seed: int, alphabet: int, count: int | None = None
 ) -> list[Character]:
     """The first ``count`` characters (all by default) of an alphabet."""
-    style = draw_style(np.random.default_rng([seed, alphabet]))
+    style = draw_style(stream(seed, alphabet, "style"))
     count = style.characters if count is None else min(count, style.characters)
     characters: list[Character] = []
     outlines = np.zeros((count, _OUTLINE, 2))
     for index in range(count):
-        rng = np.random.default_rng([seed, alphabet, index])
+        rng = stream(seed, alphabet, "character", index)
         enough = _DISTINCT
         while True:
             character = _character(rng, style)

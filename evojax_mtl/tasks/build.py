@@ -26,8 +26,9 @@ def as_labels(labels: np.ndarray, count: int, field: str) -> np.ndarray:
     if len(labels) != count:
         raise UserError(f"{field}: {len(labels)} labels for {count} images")
     if not np.issubdtype(labels.dtype, np.integer):
-        finite = np.issubdtype(labels.dtype, np.number) and np.isfinite(labels).all()
-        found = labels.dtype if finite else f"{labels.dtype} that are not all finite"
+        real = np.issubdtype(labels.dtype, np.floating)
+        strange = real and not np.isfinite(labels).all()
+        found = f"{labels.dtype}{', not all finite' if strange else ''}"
         raise UserError(f"{field}: dtype {found}; allowed: integers")
     if labels.size and labels.min() < 0:
         raise UserError(f"{field}: found label {labels.min()}; allowed: 0 and up")

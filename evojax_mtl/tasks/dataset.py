@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from evojax_mtl.pytrees import pytree, static
 from evojax_mtl.tasks.task import SPLITS, Task
 
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
-@struct.dataclass
+@pytree
 class Batch:
     """Examples of every task.
 
@@ -33,7 +33,7 @@ class Batch:
     mask: Bool[Array, "T B"]
 
 
-@struct.dataclass
+@pytree
 class Dataset:
     """Examples of all tasks, padded to the largest, and which split each is in.
 
@@ -52,9 +52,9 @@ class Dataset:
     members: Int[Array, "3 T s"]
     sizes: Int[Array, "3 T"]
     classes: Int[Array, "T"]
-    names: tuple[str, ...] = struct.field(pytree_node=False)
-    max_classes: int = struct.field(pytree_node=False)
-    split_sizes: tuple[int, int, int] = struct.field(pytree_node=False)
+    names: tuple[str, ...] = static()
+    max_classes: int = static()
+    split_sizes: tuple[int, int, int] = static()
 
     @property
     def tasks(self) -> int:
@@ -88,6 +88,9 @@ class Dataset:
 
 def stack_tasks(tasks: Sequence[Task]) -> Dataset:
     """Tasks of one input shape as a ``Dataset``, padded to the largest."""
+    shapes = {task.input_shape for task in tasks}
+    if len(shapes) != 1:
+        raise ValueError(f"stack_tasks: found input shapes {shapes}; allowed: one")
     splits = [[getattr(task, name) for name in SPLITS] for task in tasks]
     sizes = np.array([[len(split) for split in row] for row in splits], np.int32).T
     n, s = int(sizes.sum(0).max()), int(sizes.max())

@@ -11,7 +11,15 @@ import numpy as np
 from evojax_mtl.errors import UserError
 
 # What reading a damaged or foreign file as an npz raises.
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _MAP_BYTES = 256 << 20
 
 
@@ -70,10 +78,8 @@ class Arrays:
         if not path.is_file():
             raise UserError(f"{path}: no such file; allowed: an .npz file")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise UserError(f"{path}: a single array; allowed: an .npz file")
-                self.names = set(archive.files)
+            with zipfile.ZipFile(path) as archive:
+                self.names = {name.removesuffix(".npy") for name in archive.namelist()}
         except _UNREADABLE as error:
             raise _unreadable(path, error) from None
 

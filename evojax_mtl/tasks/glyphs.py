@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.tasks.alphabets import Character, Random, draw_alphabet
+from evojax_mtl.tasks.alphabets import Character, Random, draw_alphabet, stream
 from evojax_mtl.tasks.build import split_task
 from evojax_mtl.tasks.request import Request
 from evojax_mtl.tasks.strokes import draw
@@ -25,9 +25,6 @@ from evojax_mtl.tasks.task import Task
 ALPHABETS = 100
 DRAWERS = 20
 SIZE, MAX_SIZE = 28, 105
-
-# Second words of the generators' seeds, beside the alphabet and the character.
-_HANDS, _DRAWING = 1_000_000, 1
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ def draw_character(
     wobble = rng.normal(0, 0.02, (DRAWERS, len(points), 2))
     slip = rng.normal(0, 0.032, (DRAWERS, len(character.strokes), 2))
     drawn = points + shake * (wobble + slip[:, stroke])
-    linear = hands.linear + rng.normal(0, 0.14, (DRAWERS, 2, 2))
-    shift = hands.shift + rng.normal(0, 0.05, (DRAWERS, 2))
+    linear = hands.linear + rng.normal(0, 0.13, (DRAWERS, 2, 2))
+    shift = hands.shift + rng.normal(0, 0.045, (DRAWERS, 2))
     drawn = (drawn - 0.5) @ linear.transpose(0, 2, 1) + 0.5 + shift[:, None]
     pen = hands.pen * rng.uniform(0.9, 1.1, DRAWERS)
     return draw(drawn[:, character.curves], pen, size)
@@ -87,10 +84,10 @@ def alphabet_images(
     Returns:
       uint8 ``(characters, D, S, S)``, 255 is ink.
     """
-    hands = draw_hands(np.random.default_rng([seed, alphabet, _HANDS]))
+    hands = draw_hands(stream(seed, alphabet, "hands"))
     drawings = [
         draw_character(
-            np.random.default_rng([seed, alphabet, index, _DRAWING]),
+            stream(seed, alphabet, "drawing", index),
             character,
             hands,
             size,

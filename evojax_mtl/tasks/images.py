@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks.task import SPLITS, Split, Task
@@ -62,7 +62,7 @@ def read_image(path: Path) -> np.ndarray:
                     f"{path}: pixel mode {image.mode}; allowed: 8-bit grey or RGB"
                 )
             pixels = np.asarray(image.convert(mode))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable image ({reason})") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -15,7 +15,8 @@ Images are ``(n, H, W)`` or ``(n, H, W, c)``, uint8 (0 to 255) or float (0 to 1)
 labels are integers ``(n,)`` or ``(n, 1)``. Optional: ``classes``, the number of
 classes (else the largest training label and one); ``train_mask``, ``val_mask``,
 ``test_mask``, bool ``(n,)``, false for an example without a label. Other fields are
-left alone. Uncompressed uint8 images above 256 MiB are mapped and not read.
+left alone. Uncompressed uint8 images above 256 MiB are mapped and not read, as long as
+their validation split is given and nothing resizes them.
 """
 
 import glob
@@ -65,15 +66,20 @@ def _paths(argument: str, folders: Sequence[Path]) -> list[Path]:
     raise UserError(f"tasks 'npz:{argument}': no such file or folder in {looked}")
 
 
-def load_file(path: Path, name: str | None = None) -> Task:
-    """The task of one file or folder of ``.npy`` files, named after it by default.
+def load_file(path: Path, name: str | None = None, classes: int | None = None) -> Task:
+    """The task of one file or folder of ``.npy`` files.
+
+    Args:
+      path: of the file or folder.
+      name: of the task; None names it after the file.
+      classes: how many there are, unless a field says so; None counts them.
 
     Raises:
       UserError: anything in the file is not as the module describes.
     """
     arrays = Arrays(path)
     name = name or (path.name if path.is_dir() else path.stem)
-    classes = _classes(arrays)
+    classes = _classes(arrays) or classes
     if "images" in arrays:
         images, labels = _pair(arrays, "")
         return split_task(name, images, labels, _SPLIT_SEED, str(path), classes)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.tasks import digits, folder, glyphs, npz, omniglot, tfds
+from evojax_mtl.tasks import digits, folder, glyphs, medmnist, npz, omniglot, tfds
 from evojax_mtl.tasks.build import first_classes
 from evojax_mtl.tasks.images import harmonise
 from evojax_mtl.tasks.request import Request, search_folders
@@ -70,6 +70,15 @@ SOURCES: dict[str, Source] = {
             "real",
             omniglot.WHERE,
             omniglot.load,
+        ),
+        Source(
+            "medmnist",
+            ":SET+SET",
+            "MedMNIST sets with one label an image, official splits: "
+            f"{', '.join(medmnist.CLASSES)}",
+            "real",
+            medmnist.WHERE,
+            medmnist.load,
         ),
         Source(
             "npz",

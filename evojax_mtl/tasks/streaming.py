@@ -83,6 +83,15 @@ def _replace(
     )
 
 
+def _empty(task: Task, size: int) -> Split:
+    """Room for ``size`` training examples."""
+    return Split(
+        np.zeros((size, *task.input_shape), np.uint8),
+        np.zeros(size, np.int32),
+        np.zeros(size, bool),
+    )
+
+
 class Windowed:
     """``resident`` training examples of each task, others each generation.
 
@@ -91,7 +100,7 @@ class Windowed:
     """
 
     def __init__(self, tasks: Sequence[Task], resident: int, seed: int = 0):
-        """Puts the window of generation 0 on the device.
+        """Puts the validation and test examples on the device.
 
         Args:
           tasks: of one input shape; their training images may be mapped from disk.
@@ -104,14 +113,17 @@ class Windowed:
         self._resident = resident
         self._seed = seed
         self._large = [t for t, task in enumerate(tasks) if len(task.train) > resident]
-        first = [
-            dataclasses.replace(task, train=self._window(t, 0))
-            if t in self._large
-            else task
-            for t, task in enumerate(tasks)
-        ]
-        self._data = stack_tasks(first)
-        self._generation = 0
+        self._data = stack_tasks(
+            [
+                dataclasses.replace(task, train=_empty(task, resident))
+                if t in self._large
+                else task
+                for t, task in enumerate(tasks)
+            ]
+        )
+        # The first window too is put in by ``_replace``, so that it compiles before
+        # the first generation and not after it.
+        self._generation: int | None = None
 
     def _window(self, task: int, generation: int) -> Split:
         train = self._tasks[task].train

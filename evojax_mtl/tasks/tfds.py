@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.tasks.build import as_labels, as_split, build_task, held_out, split_task
+from evojax_mtl.tasks.build import as_labels, as_split, build_task, held_out, split_rows
 from evojax_mtl.tasks.files import missing
 from evojax_mtl.tasks.images import stack_images
 from evojax_mtl.tasks.request import Request
-from evojax_mtl.tasks.task import Task
+from evojax_mtl.tasks.task import SPLITS, Task
 
 LIBRARIES = ("tensorflow_datasets", "array_record")
 _SPLIT_SEED = 0
@@ -61,6 +61,11 @@ def find_dataset(name: str, folders: Sequence[Path]) -> Path | None:
     return None
 
 
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{path}: not a readable data set ({reason})")
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A data set of TensorFlow Datasets on disk.
@@ -86,9 +91,8 @@ class Prepared:
         """
         features = self.builder.info.features
         if name not in features:
-            raise UserError(
-                f"{self.path}: no feature {name!r}; allowed: {', '.join(features)}"
-            )
+            allowed = ", ".join(sorted(features))
+            raise UserError(f"{self.path}: no feature {name!r}; allowed: {allowed}")
         return features[name]
 
     def class_names(self, feature: str) -> list[str]:
@@ -97,9 +101,12 @@ class Prepared:
 
     def examples(self, split: str) -> Iterator[dict[str, Any]]:
         """All examples of a split, in the order on disk."""
-        source = self.builder.as_data_source(split)
-        for index in range(len(source)):
-            yield source[index]
+        try:
+            source = self.builder.as_data_source(split)
+            for index in range(len(source)):
+                yield source[index]
+        except Exception as error:
+            raise _unreadable(self.path, error) from None
 
 
 def open_dataset(name: str, folders: Sequence[Path]) -> Prepared:
@@ -116,9 +123,8 @@ def open_dataset(name: str, folders: Sequence[Path]) -> Prepared:
     library, _ = (import_extra(module, "tfds") for module in LIBRARIES)
     try:
         builder = library.builder_from_directory(str(path))
-    except (OSError, ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable data set ({reason})") from None
+    except Exception as error:  # protobuf, TFDS and array_record raise as they like
+        raise _unreadable(path, error) from None
     found = builder.info.file_format
     if found.value != "array_record":
         raise UserError(
@@ -142,7 +148,8 @@ def _load(wanted: str, request: Request) -> Task:
     name, _, label = wanted.partition("@")
     dataset = open_dataset(name, request.folders)
     keys = dataset.builder.info.supervised_keys or ("image", "label")
-    image_key, label_key = keys[0], label or keys[-1]
+    image_key, own_key = keys[0], keys[-1]
+    label_key = label or own_key
     dataset.feature(image_key)
     classes = getattr(dataset.feature(label_key), "num_classes", None)
     if classes is None:
@@ -156,36 +163,62 @@ def _load(wanted: str, request: Request) -> Task:
             f"{dataset.path}: splits {available}; allowed: 'train' and more"
         )
     parts = [part for part in ("train", "validation", "test") if part in available]
-    read = {part: _read(dataset, part, image_key, label_key, request) for part in parts}
+    names = (image_key, label_key, own_key)
+    read = {part: _read(dataset, part, names, request) for part in parts}
     task, origin = wanted.replace("@", "-").replace("/", "-"), str(dataset.path)
     train = read["train"]
     if parts == ["train"]:
-        return split_task(task, *train, _SPLIT_SEED, origin, classes)
+        rows = split_rows(train.strata, _SPLIT_SEED)
+        splits = {part: as_split(*train.take(rows[part])) for part in SPLITS}
+        return build_task(task, splits, classes, origin)
     if "test" not in read:
         read["test"] = read.pop("validation")
+    splits = {part: as_split(*every.take(slice(None))) for part, every in read.items()}
     if "validation" not in read:
-        out = held_out(train[1])
-        read["train"] = train[0][~out], train[1][~out]
-        read["validation"] = train[0][out], train[1][out]
-    splits = {part: as_split(*pair) for part, pair in read.items()}
+        out = held_out(train.strata)
+        splits["train"] = as_split(*train.take(~out))
+        splits["validation"] = as_split(*train.take(out))
     return build_task(task, splits, classes, origin)
 
 
+@dataclass(frozen=True)
+class _Examples:
+    """A published split.
+
+    Attributes:
+      images: uint8 ``(n, H, W, c)``.
+      labels: int32 ``(n,)``.
+      strata: the data set's own label ``(n,)``, by which it is split further: two
+        tasks with the images of one data set never test on what the other trains on.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    strata: np.ndarray
+
+    def take(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of some rows."""
+        return self.images[rows], self.labels[rows]
+
+
 def _read(
-    dataset: Prepared, split: str, image_key: str, label_key: str, request: Request
-) -> tuple[np.ndarray, np.ndarray]:
-    pixels, labels = [], []
+    dataset: Prepared, split: str, keys: tuple[str, str, str], request: Request
+) -> _Examples:
+    """A split; ``keys`` name the image, the label and the data set's own label."""
+    pixels, labels, strata = [], [], []
     for example in dataset.examples(split):
-        image = np.asarray(example[image_key])
+        image = np.asarray(example[keys[0]])
         pixels.append(image[..., None] if image.ndim == 2 else image)
-        labels.append(int(example[label_key]))
+        labels.append(int(example[keys[1]]))
+        strata.append(int(example[keys[2]]))
     if not pixels:
         raise UserError(f"{dataset.path}: split {split!r} has no example")
     if pixels[0].ndim != 3 or pixels[0].dtype != np.uint8:
         raise UserError(
-            f"{dataset.path}: feature {image_key!r} is {pixels[0].dtype} "
+            f"{dataset.path}: feature {keys[0]!r} is {pixels[0].dtype} "
             f"{pixels[0].shape}; allowed: uint8 images"
         )
     origins = [f"{dataset.path} {split} example {i}" for i in range(len(pixels))]
     images = stack_images(pixels, request.image_size, origins)
-    return images, as_labels(np.array(labels), len(images), f"{dataset.path} {split}")
+    checked = as_labels(np.array(labels), len(images), f"{dataset.path} {split}")
+    return _Examples(images, checked, np.array(strata))

@@ -47,15 +47,18 @@ class Fake:
     def hyperparameters(self):
         return {"learning_rate": self.config.learning_rate}
 
-    def init(self, key, hyperparameters, data):
+    def _init(self, key, data, capacity):
         tasks = data.tasks
         return FakeState(
             key=key,
-            weights=jnp.zeros((tasks, 4)),
+            weights=jnp.zeros((tasks, capacity)),
             empty=jnp.zeros((tasks, 0)),
             loss=jnp.zeros(tasks),
-            capacity=4,
+            capacity=capacity,
         )
+
+    def init(self, key, hyperparameters, data):
+        return self._init(key, data, 4)
 
     def ticks(self, data):
         return self.config.iterations
@@ -91,16 +94,18 @@ class Fake:
     def grow(self, state):
         if not self.config.grows or state.capacity == 8:
             return state
-        return self.with_capacities(state, {"weights": state.capacity + 4})
-
-    def capacities(self, state):
-        return {"weights": state.capacity}
-
-    def with_capacities(self, state, capacities):
-        weights, room = np.asarray(state.weights), capacities["weights"]
-        pad = [(0, 0)] * (weights.ndim - 1) + [(0, room - state.capacity)]
+        weights = np.asarray(state.weights)
+        pad = [(0, 0)] * (weights.ndim - 1) + [(0, 4)]
         return state.replace(
-            weights=jax.device_put(np.pad(weights, pad)), capacity=room
+            weights=jax.device_put(np.pad(weights, pad)), capacity=state.capacity + 4
+        )
+
+    def static(self, state):
+        return {"capacity": state.capacity}
+
+    def restore_template(self, static, hyperparameters, data):
+        return jax.eval_shape(
+            lambda: self._init(jax.random.key(0), data, static["capacity"])
         )
 
     def final_state(self, state):

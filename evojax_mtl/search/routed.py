@@ -1,0 +1,505 @@
+"""What single-task, soft ordering and CTR share: training and scoring of networks.
+
+Shape legend: ``T`` tasks, ``I`` individuals a task, ``P = T * I`` networks (network
+``t * I + i`` is individual ``i`` of task ``t``; 0 is the champion), ``N`` nodes, ``E``
+edges, ``B`` examples a task and iteration, ``R`` resolutions.
+
+A generation is ``iterations`` training iterations, each one forward and backward pass
+of all networks on ``B`` examples a task with the losses summed, then one pass over the
+validation split, then selection. If the mean validation metric of the champions is the
+best so far, the whole system is kept; the test uses the last system kept.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from evojax_mtl.architectures.schedule import Schedule, depths, rows_bound, schedule
+from evojax_mtl.architectures.table import Architecture
+from evojax_mtl.configs import RoutedConfig
+from evojax_mtl.evaluation.classification import correct, cross_entropy
+from evojax_mtl.evaluation.optimizers import apply_gradients, optimizer
+from evojax_mtl.networks.operations import ConvolutionModule
+from evojax_mtl.networks.supernet import RoutedNetworks, Supernet, finite_networks
+from evojax_mtl.pytrees import pytree, static
+from evojax_mtl.search.protocol import Hyperparameters, Metrics
+from evojax_mtl.tasks.dataset import TEST, VALIDATION, Batch, Dataset
+
+WORST = -1.0
+"""Fitness of a network whose outputs are not finite, below any accuracy."""
+
+
+@pytree
+class Snapshot:
+    """A system worth keeping: weights, genomes, and the champions' fitness."""
+
+    params: Any
+    genome: Any
+    fitness: Float[Array, "T"]
+
+
+@pytree
+class Tally:
+    """Sums over the generation so far."""
+
+    loss: Float[Array, ""]
+    skipped: Int[Array, ""]
+    right: Int[Array, "P"]
+    seen: Int[Array, "P"]
+    finite: Bool[Array, "P"]
+
+
+@pytree
+class RoutedState:
+    """Everything that changes.
+
+    Attributes:
+      key: of the whole search; each use folds in generation and tick.
+      generation: completed generations.
+      params: weights of modules, merges and decoders.
+      optimizer: the optimiser's state.
+      genome: what the method evolves, ``(T, I, ...)``.
+      tally: sums over the current generation.
+      best: the last system kept.
+      room: rows per resolution that the next generation may need.
+      capacities: rows per resolution that there are.
+    """
+
+    key: Array
+    generation: Int[Array, ""]
+    params: Any
+    optimizer: Any
+    genome: Any
+    tally: Tally
+    best: Snapshot
+    room: Int[Array, "R"]
+    capacities: tuple[int, ...] = static()
+
+
+class RoutedSearch:
+    """Base of the methods; a subclass says what it evolves and how.
+
+    Args:
+      config: static choices.
+      data: gives the shapes; the arrays are passed to each call.
+    """
+
+    method: str
+    individuals: int = 1
+
+    def __init__(self, config: RoutedConfig, data: Dataset) -> None:
+        self.config = config
+        self.tasks = data.tasks
+        self.names = data.names
+        self.classes = tuple(int(c) for c in np.asarray(data.classes))
+        self.size: tuple[int, int] = tuple(data.images.shape[2:4])  # type: ignore
+        self.image_channels = data.images.shape[4]
+        self.networks = self.tasks * self.individuals
+        self.inputs = np.repeat(np.arange(self.tasks), self.individuals)
+        self.transformation = optimizer(config.optimizer)
+        self._check()
+
+    def _check(self) -> None:
+        from evojax_mtl.errors import UserError
+
+        if min(self.size) < 4:
+            raise UserError(f"images: found {self.size} pixels, must be at least 4 x 4")
+        if self.config.filters < self.image_channels:
+            raise UserError(
+                f"--filters: found {self.config.filters}, must be at least the "
+                f"{self.image_channels} channels of the images"
+            )
+
+    # What a method defines.
+
+    def initial_genome(self) -> Any:
+        """Genomes of all individuals, NumPy, ``(T, I, ...)``."""
+        raise TypeError(f"{type(self).__name__} defines no genome")
+
+    def architecture(self, genome: Any) -> Architecture:
+        """The architectures of a genome, stacked ``(P, ...)``."""
+        raise TypeError(f"{type(self).__name__} defines no architecture")
+
+    def slots(self) -> int:
+        """Weight slots of the supernet."""
+        return self.config.modules
+
+    def merge_shape(self, genome: Any) -> tuple[int, ...]:
+        """Shape of the learned merge scales."""
+        raise TypeError(f"{type(self).__name__} defines no merges")
+
+    def edge_logits(self, merge: Array) -> Float[Array, "P E"]:
+        """The scale of each edge from the learned ones."""
+        return merge
+
+    def propose(
+        self, key: Array, state: RoutedState, hyperparameters: Hyperparameters
+    ) -> RoutedState:
+        """The state with this generation's challengers; nothing by default."""
+        return state
+
+    def replace(
+        self, state: RoutedState, fitness: Float[Array, "T I"]
+    ) -> tuple[RoutedState, Metrics]:
+        """The state after selection; nothing by default."""
+        return state, {}
+
+    def keep(
+        self, best: Snapshot, state: RoutedState, fitness: Float[Array, "T"]
+    ) -> Snapshot:
+        """The better of the system kept and the present one, whole."""
+        new = Snapshot(state.params, state.genome, fitness)
+        better = jnp.mean(fitness) > jnp.mean(best.fitness)
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), new, best)
+
+    # The search protocol.
+
+    def hyperparameters(self) -> Hyperparameters:
+        """Traced rates: ``learning_rate``, ``dropout``, and the method's own."""
+        return {
+            "learning_rate": self.config.learning_rate,
+            "dropout": self.config.dropout,
+        }
+
+    def init(
+        self, key: Array, hyperparameters: Hyperparameters, data: Dataset
+    ) -> RoutedState:
+        """Random weights, the initial genomes."""
+        genome = self.initial_genome()
+        return self._initial(key, genome, self.initial_capacities(genome))
+
+    def _initial(
+        self, key: Array, genome: Any, capacities: tuple[int, ...]
+    ) -> RoutedState:
+        key, init_key = jax.random.split(key)
+        genome = jax.tree.map(jnp.asarray, genome)
+        images = jnp.zeros((self.tasks, 1, *self.size, self.image_channels))
+        architecture = self.architecture(genome)
+        params = self.model(genome).init(
+            init_key,
+            images,
+            architecture,
+            self.schedule(architecture, capacities),
+            train=False,
+            key=key,
+            rate=0.0,
+        )["params"]
+        return RoutedState(
+            key=key,
+            generation=jnp.zeros((), jnp.int32),
+            params=params,
+            optimizer=self.transformation.init(params),
+            genome=genome,
+            tally=self._no_tally(),
+            best=Snapshot(params, genome, jnp.full((self.tasks,), WORST)),
+            room=jnp.asarray(capacities, jnp.int32),
+            capacities=capacities,
+        )
+
+    def ticks(self, data: Dataset) -> int:
+        """Training iterations, then validation batches."""
+        batches = data.batches(VALIDATION, self.config.evaluation_batch)
+        return self.config.iterations + batches
+
+    def advance(
+        self,
+        state: RoutedState,
+        hyperparameters: Hyperparameters,
+        data: Dataset,
+        start: Array | int,
+        stop: Array | int,
+    ) -> tuple[RoutedState, Metrics]:
+        """See ``Search.advance``."""
+        first, iterations = jnp.equal(start, 0), self.config.iterations
+        key = jax.random.fold_in(state.key, state.generation)
+
+        def begin(state):
+            proposed = self.propose(key, state, hyperparameters)
+            return proposed.replace(tally=self._no_tally())
+
+        state = jax.lax.cond(first, begin, lambda state: state, state)
+        architecture = self.architecture(state.genome)
+        depth = depths(architecture)
+        lists = self.schedule(architecture, state.capacities, depth=depth)
+        model = self.model(state.genome)
+
+        def train(tick, carry):
+            batch_key, dropout_key = jax.random.split(jax.random.fold_in(key, tick + 1))
+            batch = data.sample(batch_key, self.config.batch)
+            return self._train(
+                carry,
+                model,
+                hyperparameters,
+                data,
+                architecture,
+                lists,
+                batch,
+                dropout_key,
+            )
+
+        carry = (state.params, state.optimizer, state.tally)
+        params, optimizer_state, tally = jax.lax.fori_loop(
+            start, jnp.minimum(stop, iterations), train, carry
+        )
+        tally = self._score(
+            params, state, architecture, depth, data, VALIDATION, tally, start, stop
+        )
+        state = state.replace(params=params, optimizer=optimizer_state, tally=tally)
+        last = jnp.equal(stop, self.ticks(data))
+        state, chosen = jax.lax.cond(last, self._select, self._wait, state)
+        trained = jnp.clip(stop, 1, iterations)
+        metrics = {
+            "loss": tally.loss / trained / self.networks,
+            "skipped_steps": tally.skipped,
+            "nonfinite": jnp.sum(~tally.finite),
+            "applications": lists.applications,
+            "evaluations": self.networks,
+        }
+        return state, metrics | chosen
+
+    def step(
+        self, state: RoutedState, hyperparameters: Hyperparameters, data: Dataset
+    ) -> tuple[RoutedState, Metrics]:
+        """One whole generation."""
+        return self.advance(state, hyperparameters, data, 0, self.ticks(data))
+
+    def final_state(self, state: RoutedState) -> RoutedState:
+        """The last system kept (the present one before any was)."""
+        kept = jnp.mean(state.best.fitness) > WORST
+
+        def pick(a, b):
+            return jnp.where(kept, a, b)
+
+        present = (state.params, state.genome)
+        params, genome = jax.tree.map(
+            pick, (state.best.params, state.best.genome), present
+        )
+        return state.replace(params=params, genome=genome)
+
+    def test(
+        self, state: RoutedState, hyperparameters: Hyperparameters, data: Dataset
+    ) -> Float[Array, "T"]:
+        """Accuracy of the result's champions on the test split."""
+        state = self.final_state(state)
+        architecture = self.architecture(state.genome)
+        batches = data.batches(TEST, self.config.evaluation_batch)
+        tally = self._score(
+            state.params,
+            state,
+            architecture,
+            depths(architecture),
+            data,
+            TEST,
+            self._no_tally(),
+            self.config.iterations,
+            self.config.iterations + batches,
+            champions_only=True,
+        )
+        return jnp.maximum(self._fitness(tally)[:, 0], 0)
+
+    def static(self, state: RoutedState) -> dict[str, Any]:
+        """Rows per resolution."""
+        return {"capacities": list(state.capacities)}
+
+    def restore_template(
+        self, static: dict[str, Any], hyperparameters: Hyperparameters, data: Dataset
+    ) -> RoutedState:
+        """An abstract state of these capacities."""
+        genome = self.sized_genome(static)
+        return jax.eval_shape(
+            lambda: self._initial(
+                jax.random.key(0), genome, tuple(static["capacities"])
+            )
+        )
+
+    def sized_genome(self, static: dict[str, Any]) -> Any:
+        """The initial genome with the room that ``static`` tells."""
+        return self.initial_genome()
+
+    def grow(self, state: RoutedState) -> RoutedState:
+        """All capacities by half, until the next generation surely fits."""
+        room = np.asarray(state.room).reshape(-1, len(state.capacities)).max(0)
+        capacities = np.array(state.capacities)
+        while (room > capacities).any():
+            capacities += -(-capacities // 2)
+        if tuple(capacities) == state.capacities:
+            return state
+        return state.replace(capacities=tuple(int(c) for c in capacities))
+
+    def describe(self, state: RoutedState) -> dict[str, Any]:
+        """See ``Search.describe``."""
+        from evojax_mtl.search.description import describe
+
+        return describe(self, state)
+
+    # The parts.
+
+    def model(self, genome: Any) -> RoutedNetworks:
+        """The Flax module; only the genome's static shapes matter."""
+        operations = (ConvolutionModule(self.config.kernel),)
+        return RoutedNetworks(
+            supernet=Supernet(operations, self.slots(), self.config.filters),
+            networks=self.networks,
+            classes=max(self.classes),
+            merge_shape=self.merge_shape(genome),
+            edge_logits=self.edge_logits,
+        )
+
+    def schedule(
+        self,
+        architecture: Architecture,
+        capacities: tuple[int, ...],
+        *,
+        enabled: Bool[Array, "P"] | None = None,
+        depth: Int[Array, "P N"] | None = None,
+    ) -> Schedule:
+        """Work lists of the networks that are enabled."""
+        return schedule(
+            architecture,
+            jnp.asarray(self.inputs),
+            capacities,
+            input_count=self.tasks,
+            enabled=enabled,
+            depth=depth,
+        )
+
+    def initial_capacities(self, genome: Any) -> tuple[int, ...]:
+        """Rows per resolution for the initial genomes, exactly enough."""
+        architecture = self.architecture(genome)
+        resolutions = int(np.max(architecture.resolution)) + 1
+        rows = np.zeros(resolutions, int)
+        for p in range(self.networks):
+            one = jax.tree.map(lambda leaf, p=p: leaf[p], architecture)
+            rows += rows_bound(one, resolutions)
+        return tuple(int(r) for r in rows)
+
+    def _train(
+        self,
+        carry: tuple[Any, Any, Tally],
+        model: RoutedNetworks,
+        hyperparameters: Hyperparameters,
+        data: Dataset,
+        architecture: Architecture,
+        lists: Schedule,
+        batch: Batch,
+        key: Array,
+    ) -> tuple[Any, Any, Tally]:
+        params, optimizer_state, tally = carry
+
+        def loss(params):
+            logits = model.apply(
+                {"params": params},
+                batch.images,
+                architecture,
+                lists,
+                train=True,
+                key=key,
+                rate=hyperparameters["dropout"],
+            )
+            labels, mask = batch.labels[self.inputs], batch.mask[self.inputs]
+            classes = data.classes[self.inputs]
+            finite = finite_networks(logits)
+            return jnp.sum(cross_entropy(logits, labels, mask, classes)), finite
+
+        (value, finite), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        params, optimizer_state, taken = apply_gradients(
+            self.transformation,
+            gradients,
+            optimizer_state,
+            params,
+            hyperparameters["learning_rate"],
+        )
+        tally = tally.replace(
+            loss=tally.loss + value,
+            skipped=tally.skipped + ~taken,
+            finite=tally.finite & finite,
+        )
+        return params, optimizer_state, tally
+
+    def _score(
+        self,
+        params: Any,
+        state: RoutedState,
+        architecture: Architecture,
+        depth: Int[Array, "P N"],
+        data: Dataset,
+        split: int,
+        tally: Tally,
+        start: Array | int,
+        stop: Array | int,
+        champions_only: bool = False,
+    ) -> Tally:
+        """``tally`` plus the batches of ``split`` among ticks ``start`` to ``stop``."""
+        size = self.config.evaluation_batch
+        model, iterations = self.model(state.genome), self.config.iterations
+        counted = np.ones(self.networks, bool)
+        if champions_only:
+            counted = np.arange(self.networks) % self.individuals == 0
+
+        def score(tick, tally):
+            index = tick - iterations
+            batch = data.batch_at(split, index, size)
+            left = data.sizes[split][self.inputs] > index * size
+            enabled = left & counted
+            lists = self.schedule(
+                architecture, state.capacities, enabled=enabled, depth=depth
+            )
+            logits = model.apply(
+                {"params": params},
+                batch.images,
+                architecture,
+                lists,
+                train=False,
+                key=state.key,
+                rate=0.0,
+            )
+            labels, mask = batch.labels[self.inputs], batch.mask[self.inputs]
+            right = correct(logits, labels, mask, data.classes[self.inputs])
+            return tally.replace(
+                right=tally.right + jnp.where(enabled, right, 0),
+                seen=tally.seen + jnp.where(enabled, mask.sum(1), 0),
+                finite=tally.finite & (finite_networks(logits) | ~enabled),
+            )
+
+        begin = jnp.maximum(start, iterations)
+        return jax.lax.fori_loop(begin, jnp.maximum(stop, begin), score, tally)
+
+    def _fitness(self, tally: Tally) -> Float[Array, "T I"]:
+        accuracy = tally.right / jnp.maximum(tally.seen, 1)
+        fitness = jnp.where(tally.finite, accuracy, WORST)
+        return fitness.reshape(self.tasks, self.individuals)
+
+    def _select(self, state: RoutedState) -> tuple[RoutedState, Metrics]:
+        fitness = self._fitness(state.tally)
+        state, chosen = self.replace(state, fitness)
+        champion = chosen.pop("champion", fitness[:, 0])
+        best = self.keep(state.best, state, champion)
+        state = state.replace(best=best, generation=state.generation + 1)
+        return state, self._outcome(champion, best.fitness, chosen)
+
+    def _wait(self, state: RoutedState) -> tuple[RoutedState, Metrics]:
+        """The shape of ``_select`` before the generation's end."""
+        shapes = jax.eval_shape(self._select, state)[1]
+        return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def _outcome(self, champion: Array, kept: Array, chosen: Metrics) -> Metrics:
+        champion = jnp.maximum(champion, 0)
+        return {
+            "validation": champion,
+            "mean_validation": jnp.mean(champion),
+            "kept": jnp.maximum(kept, 0),
+            **chosen,
+        }
+
+    def _no_tally(self) -> Tally:
+        zeros = jnp.zeros((self.networks,), jnp.int32)
+        return Tally(
+            loss=jnp.zeros(()),
+            skipped=jnp.zeros((), jnp.int32),
+            right=zeros,
+            seen=zeros,
+            finite=jnp.ones((self.networks,), bool),
+        )

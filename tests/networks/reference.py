@@ -1,0 +1,59 @@
+"""A network run node by node in plain JAX: what the executors must equal."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from evojax_mtl.architectures.table import INPUT, OUTPUT
+from evojax_mtl.networks.dropout import dropout, keep_threshold
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def _pool(x):
+    return jax.lax.reduce_window(
+        x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
+    )
+
+
+def _module(params, slot, x):
+    y = jax.lax.conv_general_dilated(
+        x, params["kernel"][slot], (1, 1), "SAME", dimension_numbers=_DIMENSIONS
+    )
+    return jax.nn.relu(y + params["bias"][slot])
+
+
+def run_networks(params, logits, images, architecture, inputs, key=None, rate=0.0):
+    """Outputs ``(P, B, h, w, C)``; the topology must be concrete."""
+    a = jax.tree.map(np.asarray, architecture)
+    channels = params["kernel"].shape[-1]
+    outputs = []
+    for p, task in enumerate(np.asarray(inputs)):
+        edges = [e for e in range(a.source.shape[1]) if a.edge[p, e]]
+        image = images[task]
+        missing = channels - image.shape[-1]
+        values = {INPUT: jnp.pad(image, ((0, 0), (0, 0), (0, 0), (0, missing)))}
+
+        def value(node, p=p, edges=edges, values=values):
+            if node in values:
+                return values[node]
+            into = [e for e in edges if a.target[p, e] == node]
+            arrived = []
+            for e in into:
+                source = int(a.source[p, e])
+                x = value(source)
+                for _ in range(a.resolution[p, node] - a.resolution[p, source]):
+                    x = _pool(x)
+                arrived.append(x)
+            scales = jax.nn.softmax(jnp.stack([logits[p, e] for e in into]))
+            x = sum(s * x for s, x in zip(scales, arrived, strict=True))
+            if node != OUTPUT:
+                x = _module(params, a.slot[p, node], x)
+                if key is not None:
+                    identity = jnp.array([p, node])
+                    x = dropout(key, identity, x, keep_threshold(rate))
+            values[node] = x
+            return x
+
+        outputs.append(value(OUTPUT))
+    return jnp.stack(outputs)
