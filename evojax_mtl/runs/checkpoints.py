@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
-
 from jax.sharding import SingleDeviceSharding
 
 from evojax_mtl.errors import UserError
