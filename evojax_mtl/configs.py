@@ -18,9 +18,9 @@ SCALES = ("smoke", "laptop", "study", "paper", "tiny")
 def option(
     default: Any,
     *,
-    low: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
+    low: int | float | None = None,
+    high: int | float | None = None,
+    below: int | float | None = None,
     traced: bool = False,
     extends: bool = False,
 ) -> Any:
@@ -94,7 +94,12 @@ class RoutedConfig:
     max_classes: int | None = option(None, low=2)
     """Use each task's first classes only; None uses all (classes)."""
 
+    resident: int | None = option(None, low=1)
+    """Training examples of each task on the device, others each generation; None
+    keeps all there (examples)."""
+
     def __post_init__(self) -> None:
+        """Checks the bounds."""
         check_bounds(self)
         if self.kernel % 2 == 0:
             raise UserError(f"--kernel: found {self.kernel}, must be odd")

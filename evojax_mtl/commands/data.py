@@ -40,5 +40,6 @@ def main(arguments: Sequence[str]) -> int:
         )
     from evojax_mtl.tasks.prepare import prepare
 
-    prepare(positional[1], options.data_dir)
+    for path in prepare(positional[1], options.data_dir):
+        print(path)
     return 0

@@ -40,8 +40,13 @@ def tasks() -> list[Row]:
     from evojax_mtl.tasks.sources import SOURCES
 
     return [
-        {"name": name, "summary": source.description}
-        for name, source in SOURCES.items()
+        {
+            "name": source.usage,
+            "summary": source.description,
+            "kind": source.kind,
+            "where": source.where,
+        }
+        for source in SOURCES.values()
     ]
 
 

@@ -12,7 +12,8 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.methods import METHODS, Method, find_method, unknown
 from evojax_mtl.runs.settings import Settings
 
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**31 - 1
+MAX_SEEDS = 2**16
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class RunOptions:
     """Searches that run as one program, each with its own seed (searches)."""
 
     sweep: tuple[str, ...] = ()
-    """FIELD=V1,V2,... of traced fields: one search a value, as one program; several
-    fields, and seeds, combine as a product (assignments)."""
+    """FIELD=V1,V2,...: one search a value of a traced field, in one program; fields
+    and seeds combine as a product (assignments)."""
 
     out: Path | None = None
     """Folder of the run; None: a fresh one under runs/ (path)."""
@@ -42,8 +43,7 @@ class RunOptions:
     """Folder of the data sets; None: $EVOJAX_MTL_DATA, else the user cache (path)."""
 
     mesh: str = ""
-    """Devices along each axis, as in population=4: the searches of a sweep are
-    spread over them (AXIS=DEVICES, joined by comma)."""
+    """Devices to spread a sweep's searches over, as population=4 (AXIS=DEVICES)."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,12 +67,13 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
 
     scale = scan(words, "--scale") or RunOptions.scale
     config = method.configure(scale)
+    section = method.name.replace("-", "_")
     target = dataclasses.make_dataclass(
-        "Run", [("options", RunOptions), ("method", type(config))], frozen=True
+        "Run", [("run", RunOptions), (section, type(config))], frozen=True
     )
     names = [f.name for f in dataclasses.fields(RunOptions)]
     names += [f.name for f in dataclasses.fields(config)]
-    run = parse(
+    parsed = parse(
         tyro.conf.OmitArgPrefixes[target],
         words,
         command=f"run {method.name}",
@@ -80,11 +81,11 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
         default=target(RunOptions(scale=scale), config),
         flags=names,
     )
-    options, config = run.options, run.method
-    if not 0 <= options.seed <= MAX_SEED - options.seeds:
+    options, config = parsed.run, getattr(parsed, section)
+    if not 0 <= options.seed <= MAX_SEED:
         raise UserError(f"--seed: found {options.seed}, must be 0 to {MAX_SEED}")
-    if options.seeds < 1:
-        raise UserError(f"--seeds: found {options.seeds}, must be at least 1")
+    if not 1 <= options.seeds <= MAX_SEEDS:
+        raise UserError(f"--seeds: found {options.seeds}, must be 1 to {MAX_SEEDS}")
     settings = Settings(
         method=method.name,
         tasks=options.tasks,

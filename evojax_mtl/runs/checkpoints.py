@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +21,15 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
+from jax.sharding import SingleDeviceSharding
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.runs.folder import warn, write_atomically
 
 KEEP = 3
+# Orbax declares its trees with recursive types that type checkers cannot follow.
+_save: Callable[[str, Any], None] = ocp.save
+_load: Callable[[str, Any], Any] = ocp.load
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"\d{8}-\d{8}")
 
@@ -72,6 +75,7 @@ class Checkpoints:
     """
 
     def __init__(self, path: Path) -> None:
+        """Those in ``path``, which need not exist yet."""
         self.path = path
         self.cost = 0.0
         # Orbax tells of every save and of its own asynchronous machinery.
@@ -107,7 +111,7 @@ class Checkpoints:
             self._remove(partial)
             self.path.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
-            ocp.save((partial / "state").absolute(), _leaves(state))
+            _save(str((partial / "state").absolute()), _leaves(state))
             files = sorted(p for p in partial.rglob("*") if p.is_file())
             manifest = {
                 "position": asdict(position),
@@ -139,7 +143,7 @@ class Checkpoints:
 
         Args:
           template: from the stored ``static`` to the abstract state
-            (``jax.ShapeDtypeStruct`` leaves, with a sharding where it matters).
+            (``jax.ShapeDtypeStruct`` leaves, with a sharding where there is a mesh).
 
         Returns:
           State and position, or None if there is no complete checkpoint.
@@ -156,10 +160,14 @@ class Checkpoints:
                 continue
             abstract = template(manifest["static"])
             _check_shapes(folder, manifest["leaves"], _shapes(abstract))
-            with warnings.catch_warnings():
-                # Leaves without a sharding go where JAX puts new arrays.
-                warnings.filterwarnings("ignore", message="Sharding info not provided")
-                loaded = ocp.load((folder / "state").absolute(), _leaves(abstract))
+            device = SingleDeviceSharding(jax.devices()[0])
+            placed = {
+                path: jax.ShapeDtypeStruct(
+                    x.shape, x.dtype, sharding=x.sharding or device
+                )
+                for path, x in _leaves(abstract).items()
+            }
+            loaded = _load(str((folder / "state").absolute()), placed)
             return _rebuild(abstract, loaded), Position(**manifest["position"])
         return None
 
@@ -202,12 +210,26 @@ def _check_shapes(folder: Path, stored: dict[str, str], wanted: dict[str, str]) 
 
 
 def _rebuild(abstract: Any, loaded: dict[str, Any]) -> Any:
-    """The state's tree from its arrays by path."""
+    """The state's tree from its arrays by path; empty ones are made anew."""
     flat, structure = jax.tree_util.tree_flatten_with_path(abstract)
-    leaves = [
-        loaded[jax.tree_util.keystr(path)]
-        if x.size
-        else jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
-        for path, x in flat
-    ]
+    leaves = []
+    for path, x in flat:
+        array = loaded.get(jax.tree_util.keystr(path))
+        if array is None:
+            array = jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
+        leaves.append(_unplaced(array) if x.sharding is None else array)
     return jax.tree.unflatten(structure, leaves)
+
+
+def _unplaced(array: jax.Array) -> jax.Array:
+    """``array`` without a device of its own, as those of a new run.
+
+    Orbax ties arrays to a device; a program that takes them so, and its own results
+    otherwise, would be compiled twice.
+    """
+    if not array.committed:
+        return array
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = jax.device_put(np.asarray(jax.random.key_data(array)))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    return jax.device_put(np.asarray(array))

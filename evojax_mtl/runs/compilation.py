@@ -20,7 +20,7 @@ def enable_persistent_cache() -> None:
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root) / "evojax-mtl" / "programs"
+        folder = Path(root) / "evojax_mtl" / "programs"
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -36,6 +36,7 @@ class CompilationCounter:
     """
 
     def __init__(self) -> None:
+        """Counts nothing until entered."""
         self.requests = 0
         self.cache_hits = 0
         self.seconds = 0.0
@@ -47,26 +48,33 @@ class CompilationCounter:
         return self.requests - self.cache_hits
 
     def __enter__(self) -> "CompilationCounter":
+        """Begins to count."""
         jax.monitoring.register_event_listener(self._on_event)
         jax.monitoring.register_event_duration_secs_listener(self._on_duration)
         jax.monitoring.register_event_time_span_listener(self._on_span)
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stops counting; the counts stay."""
         jax.monitoring.unregister_event_listener(self._on_event)
         jax.monitoring.unregister_event_duration_listener(self._on_duration)
         jax.monitoring.unregister_event_time_span_listener(self._on_span)
 
-    def _on_event(self, event: str, **_: str | int) -> None:
+    def _on_event(self, event: str, **kwargs: str | int) -> None:
         self.cache_hits += event == _HIT
 
-    def _on_duration(self, event: str, duration: float, **_: str | int) -> None:
+    def _on_duration(
+        self, event: str, duration_secs: float, **kwargs: str | int
+    ) -> None:
         self.requests += event == _BACKEND
 
-    def _on_span(self, event: str, start: float, end: float, **_: str | int) -> None:
+    def _on_span(
+        self, event: str, start_time: float, end_time: float, **kwargs: str | int
+    ) -> None:
         """Adds a span to the union: traces nest, and would count twice as a sum."""
         if not event.startswith(_STAGES):
             return
+        start, end = start_time, end_time
         while self._spans and self._spans[-1][0] >= start:
             inner = self._spans.pop()
             self.seconds -= inner[1] - inner[0]

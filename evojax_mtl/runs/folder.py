@@ -55,6 +55,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        """The folder at ``path``, which need not exist yet."""
         self.path = path
 
     @property

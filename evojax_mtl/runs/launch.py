@@ -16,8 +16,8 @@ from evojax_mtl.runs.program import Program
 from evojax_mtl.runs.runner import Runner
 from evojax_mtl.runs.settings import Settings
 from evojax_mtl.runs.signals import Interrupt
-from evojax_mtl.tasks.dataset import stack_tasks
-from evojax_mtl.tasks.sources import load_tasks
+from evojax_mtl.tasks import sources
+from evojax_mtl.tasks.streaming import task_data
 from evojax_mtl.tasks.task import Task
 
 
@@ -43,7 +43,7 @@ def start(settings: Settings, out: Path | None) -> int:
     def create() -> RunFolder:
         return RunFolder.create(path, settings.to_json())
 
-    return _run(settings, tasks, create, begin, began)
+    return _run(settings, tasks, path, create, begin, began)
 
 
 def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
@@ -85,15 +85,15 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         return runner.run(state, position)
 
     _compare_versions(folder.read("summary.json").get("versions", {}))
-    return _run(settings, tasks, create, begin, began)
+    return _run(settings, tasks, out or folder.path, create, begin, began)
 
 
 def load(settings: Settings) -> list[Task]:
     """The tasks that the settings name."""
     config = settings.config
-    return load_tasks(
+    return sources.load_tasks(
         settings.tasks,
-        data_dir=settings.data_dir,
+        data_dir=Path(settings.data_dir) if settings.data_dir else None,
         image_size=config.image_size,
         max_tasks=config.max_tasks,
         max_classes=config.max_classes,
@@ -102,14 +102,15 @@ def load(settings: Settings) -> list[Task]:
 
 def build(settings: Settings, tasks: list[Task]) -> Program:
     """The program of a run."""
-    data = stack_tasks(tasks)
+    loaded = task_data(tasks, settings.config.resident)
+    data = loaded.dataset(0)
     factory = find_method(settings.method).load()
     members = settings.members
     configs = [dataclasses.replace(settings.config, **m.changes) for m in members]
     rates = [factory(config, data).hyperparameters() for config in configs]
     return Program(
         factory(settings.config, data),
-        data,
+        loaded,
         [member.seed for member in members],
         rates if settings.sweep else rates[:1],
         settings.mesh.get("population", 1),
@@ -119,13 +120,19 @@ def build(settings: Settings, tasks: list[Task]) -> Program:
 def _run(
     settings: Settings,
     tasks: list[Task],
+    path: Path,
     create: Callable[[], RunFolder],
     begin: Callable[[Runner], int],
     began: float,
 ) -> int:
     enable_persistent_cache()
     facts = provenance.provenance()
-    print(provenance.start_line(facts, settings.seed), flush=True)
+    print(provenance.start_line(facts, settings.seed, path), flush=True)
+    if provenance.may_differ(facts["devices"]):
+        warn(
+            "the bits may differ from run to run on this GPU; "
+            "XLA_FLAGS=--xla_gpu_deterministic_ops=true makes them equal"
+        )
     with Interrupt() as interrupt, CompilationCounter() as counter:
         program = build(settings, tasks)
         runner = Runner(

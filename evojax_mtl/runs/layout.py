@@ -4,6 +4,7 @@ Layers by longest path, edges that skip layers led through bends, crossings redu
 barycentres, and heights by least squares with a least distance. Imports no JAX.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def _chains(
         between = range(depth[source] + 1, depth[target])
         bends: list[Node] = [("bend", number, layer) for layer in between]
         chains.append([source, *bends, target])
-    links = [link for chain in chains for link in zip(chain, chain[1:], strict=False)]
+    links = [link for chain in chains for link in itertools.pairwise(chain)]
     return chains, links
 
 
@@ -148,7 +149,9 @@ def _uncross(
             rank = {v: k for k, v in enumerate(layers[neighbour])}
             own = {v: k for k, v in enumerate(layers[i])}
 
-            def centre(v: Node, rank: dict = rank, own: dict = own) -> float:
+            def centre(
+                v: Node, rank: dict = rank, own: dict = own, near: dict = near
+            ) -> float:
                 ranks = [rank[u] for u in near[v] if u in rank]
                 return sum(ranks) / len(ranks) if ranks else own[v]
 
@@ -161,7 +164,7 @@ def _uncross(
 
 def _crossings(layers: list[list[Node]], after: dict[Node, list[Node]]) -> int:
     count = 0
-    for left, right in zip(layers, layers[1:], strict=False):
+    for left, right in itertools.pairwise(layers):
         rank = {v: k for k, v in enumerate(right)}
         ends = [sorted(rank[v] for v in after[u]) for u in left]
         for i, upper in enumerate(ends):
@@ -186,7 +189,7 @@ def _heights(
             else (gap + bend_gap) / 2
             if u in nodes or v in nodes
             else bend_gap
-            for u, v in zip(layer, layer[1:], strict=False)
+            for u, v in itertools.pairwise(layer)
         ]
         for layer in order
     ]

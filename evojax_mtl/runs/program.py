@@ -3,6 +3,7 @@
 Shape legend: ``P`` searches, ``T`` tasks. Where ``P`` is 1 no array has the axis.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from evojax_mtl.search.protocol import Search
 from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
+from evojax_mtl.tasks.streaming import TaskData
 
 POPULATION = PartitionSpec("population")
 EVERYWHERE = PartitionSpec()
@@ -21,45 +23,51 @@ class _Prepared:
     """A jitted function that can be compiled before it is needed."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._jitted = jax.jit(function)
+        self._function = function
         self._compiled: dict[Any, Any] = {}
 
     def prepare(self, *arguments: Any) -> Callable[..., Any]:
-        """Compiles for arguments of these shapes, once; returns the program."""
+        """Compiles for arguments of these shapes, once; returns the program.
+
+        The program takes their leaves as one list.
+        """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((np.shape(x), str(jax.dtypes.result_type(x))) for x in leaves)
         if (structure, shapes) not in self._compiled:
-            program = self._jitted.lower(*arguments).compile()
-            self._compiled[structure, shapes] = program
+
+            def flat(leaves: list[Any]) -> Any:
+                return self._function(*jax.tree.unflatten(structure, leaves))
+
+            self._compiled[structure, shapes] = jax.jit(flat).lower(leaves).compile()
         return self._compiled[structure, shapes]
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.prepare(*arguments)(*arguments)
+        return self.prepare(*arguments)(jax.tree.leaves(arguments))
 
 
 class Program:
-    """What the runner calls; everything after ``prepare`` finds its program compiled.
-
-    Args:
-      search: the method, built with the config that the searches share.
-      data: the tasks.
-      seeds: seed of each search.
-      hyperparameters: traced rates of each search; one entry where all share them.
-      devices: devices that the population is spread over.
-    """
+    """What the runner calls; after ``prepare`` nothing but growth compiles."""
 
     def __init__(
         self,
         search: Search,
-        data: Dataset,
+        task_data: TaskData,
         seeds: Sequence[int],
         hyperparameters: Sequence[Any],
         devices: int = 1,
     ) -> None:
+        """Builds the programs; nothing is compiled yet.
+
+        Args:
+          search: the method, built with the config that the searches share.
+          task_data: the tasks, whole or a window of them a generation.
+          seeds: seed of each search.
+          hyperparameters: traced rates of each search; one entry where all share them.
+          devices: devices that the population is spread over.
+        """
         self.search = search
-        self.data = data
+        self._task_data = task_data
         self.population = len(seeds)
-        self.ticks = search.ticks(data)
         self.batched = self.population > 1
         self._seeds = np.asarray(seeds, np.uint32)
         swept = len(hyperparameters) > 1
@@ -69,12 +77,16 @@ class Program:
             if swept
             else self._rates
         )
-        self._rates_axis = 0 if swept else None
-        mesh = None
+        mesh = replicated = None
         if devices > 1:
             mesh = jax.make_mesh((devices,), ("population",), (AxisType.Auto,))
+            replicated = NamedSharding(mesh, EVERYWHERE)
+            rates = NamedSharding(mesh, POPULATION if swept else EVERYWHERE)
+            self._hyperparameters = jax.device_put(self._hyperparameters, rates)
         self._mesh = mesh
-        self._views = {TEST: _only(data, TEST), VALIDATION: _only(data, VALIDATION)}
+        self._everywhere = replicated
+        self.data = self._place(task_data.dataset(0))
+        self.ticks = search.ticks(self.data)
         self._init = jax.jit(self._map(_seeded(search), swept))
         self._advance = jax.jit(
             self._map(search.advance, swept, extra=3), donate_argnums=0
@@ -103,6 +115,13 @@ class Program:
             check_vma=False,
         )
 
+    def _place(self, data: Dataset) -> Dataset:
+        return data if self._mesh is None else jax.device_put(data, self._everywhere)
+
+    def load(self, generation: int) -> None:
+        """Brings the data of a generation (counted from 0) to the devices."""
+        self.data = self._place(self._task_data.dataset(generation))
+
     def init(self) -> Any:
         """The state before generation 0."""
         seeds = self._seeds if self.batched else self._seeds[0]
@@ -110,9 +129,11 @@ class Program:
 
     def prepare(self, state: Any) -> None:
         """Compiles what the end of the run needs, for a state of these shapes."""
-        self._test.prepare(state, self._hyperparameters, self._views[TEST])
+        self._test.prepare(state, self._hyperparameters, _only(self.data, TEST))
         if self.batched:
             self._take.prepare(state, np.int32(0))
+        # Windowed data compiles its exchange of windows.
+        self._task_data.dataset(1)
 
     def advance(self, state: Any, start: int, stop: int) -> tuple[Any, dict[str, Any]]:
         """Runs ticks ``start`` to ``stop`` of the generation; ``state`` is used up."""
@@ -123,7 +144,7 @@ class Program:
 
     def score(self, state: Any, split: int) -> np.ndarray:
         """Metric per task on ``split`` (validation or test), ``(T,)`` or ``(P, T)``."""
-        view = self._views[split]
+        view = _only(self.data, split)
         return np.asarray(self._test(state, self._hyperparameters, view))
 
     def grow(self, state: Any) -> Any:
@@ -142,10 +163,13 @@ class Program:
 
     def static(self, state: Any) -> dict[str, Any]:
         """Capacities of the state, for ``template``."""
-        return self.search.static(self._abstract(state, self.batched))
+        member = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[self.batched :], x.dtype), state
+        )
+        return self.search.static(member)
 
     def template(self, static: dict[str, Any]) -> Any:
-        """The abstract state of these capacities, for restoring one."""
+        """The abstract state of these capacities, to restore a saved one into."""
         one = self.search.restore_template(static, self._rates, self.data)
         if not self.batched:
             return one
@@ -155,15 +179,6 @@ class Program:
                 (self.population, *x.shape), x.dtype, sharding=sharding
             ),
             one,
-        )
-
-    @staticmethod
-    def _abstract(state: Any, batched: bool) -> Any:
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                x.shape[1:] if batched else x.shape, x.dtype
-            ),
-            state,
         )
 
 
@@ -190,8 +205,9 @@ def _only(data: Dataset, split: int) -> Dataset:
     train = data.split_sizes[0]
     largest = max(data.split_sizes[VALIDATION], data.split_sizes[TEST])
     rows = np.array([0, split, split])
-    return data.replace(
-        members=jax.device_put(np.asarray(data.members)[rows]),
-        sizes=jax.device_put(np.asarray(data.sizes)[rows]),
+    return dataclasses.replace(
+        data,
+        members=jax.device_put(np.asarray(data.members)[rows], data.members.sharding),
+        sizes=jax.device_put(np.asarray(data.sizes)[rows], data.sizes.sharding),
         split_sizes=(train, largest, largest),
     )

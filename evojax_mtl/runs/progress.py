@@ -12,21 +12,20 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows generation, fitness, rate and time left while entered as a context.
-
-    Args:
-      generations: length of the run.
-      ticks: ticks of a generation.
-      done: generations already run.
-      live: whether to draw a bar; by default where stdout is a terminal.
-    """
+    """Shows generation, fitness, rate and time left while entered as a context."""
 
     def __init__(
-        self, generations: int, ticks: int, done: int, *, live: bool | None = None
+        self, generations: int, ticks: int, *, live: bool | None = None
     ) -> None:
+        """Progress of a run.
+
+        Args:
+          generations: length of the run.
+          ticks: ticks of a generation.
+          live: whether to draw a bar; by default where stdout is a terminal.
+        """
         self.generations = generations
         self.ticks = ticks
-        self._done = done
         self._seconds = 0.0
         self._ticks_run = 0
         self._bar: Any = None
@@ -34,11 +33,13 @@ class Progress:
             self._bar, self._task = _bar(generations * ticks)
 
     def __enter__(self) -> "Progress":
+        """Shows the bar."""
         if self._bar is not None:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Takes it away."""
         if self._bar is not None:
             self._bar.stop()
 

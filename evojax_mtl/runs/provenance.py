@@ -1,9 +1,11 @@
 """Where a run comes from: versions, devices, memory."""
 
+import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,16 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def start_line(facts: dict[str, Any], seed: int) -> str:
+def may_differ(platforms: Iterable[str]) -> bool:
+    """Whether equal runs may end in other bits: a GPU without deterministic mode."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    sure = "--xla_gpu_deterministic_ops" in flags and (
+        "--xla_gpu_deterministic_ops=false" not in flags
+    )
+    return not sure and any(kind.startswith(("gpu:", "cuda:")) for kind in platforms)
+
+
+def start_line(facts: dict[str, Any], seed: int, folder: Path) -> str:
     """The one line that a run begins with."""
     kinds = facts["devices"]
     counted = ", ".join(f"{kinds.count(k)} x {k}" for k in dict.fromkeys(kinds))
@@ -84,5 +95,6 @@ def start_line(facts: dict[str, Any], seed: int) -> str:
     shown = " ".join(f"{p} {versions_[p]}" for p in ("evojax-mtl", "jax", "flax"))
     return (
         f"devices: {counted} | processes: {facts['processes']} | seed: {seed} | "
-        f"{shown} | revision: {facts['git_revision'] or 'installed package'}"
+        f"{shown} | revision: {facts['git_revision'] or 'installed package'} | "
+        f"folder: {folder}"
     )

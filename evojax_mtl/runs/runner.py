@@ -19,13 +19,15 @@ from evojax_mtl.runs.signals import Interrupt
 from evojax_mtl.tasks.dataset import TEST, VALIDATION
 from evojax_mtl.tasks.task import Task
 
-CHECKPOINT_SECONDS = 60.0
+# A block may pass before it is noticed: a checkpoint comes at least every 60 s.
+CHECKPOINT_SECONDS = 50.0
 
 
 class Pacer:
     """Picks blocks of about ``target`` seconds from what ticks have cost so far."""
 
     def __init__(self, target: float = 2.5) -> None:
+        """Blocks of ``target`` seconds, well below the 10 s that one may take."""
         self._target = target
         self._last = 0
         self._seconds_per_tick = 0.0
@@ -39,24 +41,13 @@ class Pacer:
 
     def measured(self, ticks: int, seconds: float) -> None:
         """A block has run, none of its time spent compiling."""
-        self._last = ticks
+        self._last = max(ticks, self._last)
         # Training and validation ticks differ: forget a slow one only slowly.
         self._seconds_per_tick = max(seconds / ticks, 0.9 * self._seconds_per_tick)
 
 
 class Runner:
-    """Runs a program from a position to its end, or to a signal.
-
-    Args:
-      program: the compiled programs.
-      settings: what was asked.
-      folder: where it is written.
-      tasks: for names and metrics.
-      counter: counts compilations, entered already.
-      interrupt: notes signals, entered already.
-      facts: ``provenance()``.
-      began: ``time.monotonic()`` when the run's wall time began.
-    """
+    """Runs a program from a position to its end, or to a signal."""
 
     def __init__(
         self,
@@ -69,6 +60,18 @@ class Runner:
         facts: dict[str, Any],
         began: float,
     ) -> None:
+        """A runner that has not begun.
+
+        Args:
+          program: the compiled programs.
+          settings: what was asked.
+          folder: where it is written.
+          tasks: for names and metrics.
+          counter: counts compilations, entered already.
+          interrupt: notes signals, entered already.
+          facts: ``provenance()``.
+          began: ``time.monotonic()`` when the run's wall time began.
+        """
         self.program = program
         self.settings = settings
         self.folder = folder
@@ -84,6 +87,7 @@ class Runner:
         self._growths = 0
         self._parameters: int | None = None
         self._best = -np.inf
+        self._pacer = Pacer()
 
     def start(self) -> int:
         """A new run; returns the exit status."""
@@ -102,13 +106,13 @@ class Runner:
         self._before = position.wall_seconds
         self.program.prepare(state)
         past = self.folder.read_metrics()
-        self._best = max((np.mean(x["mean_validation"]) for x in past), default=-np.inf)
+        self._best = max(map(_mean_fitness, past), default=-np.inf)
         self._summarise("running", position)
         generations, ticks = self.settings.config.generations, self.program.ticks
-        with Progress(generations, ticks, position.generation) as progress:
+        with Progress(generations, ticks) as progress:
             while position.generation < generations and not self.interrupt.signal:
                 state, position = self._generation(state, position, progress)
-        if self.interrupt.signal:
+        if position.generation < generations:
             self._save(state, position)
             self._summarise("interrupted", position)
             print(
@@ -125,20 +129,21 @@ class Runner:
         self, state: Any, position: Position, progress: Progress
     ) -> tuple[Any, Position]:
         """The rest of one generation, or of it until a signal."""
+        self.program.load(position.generation)
         if position.tick == 0:
             grown = self.program.grow(state)
             self._growths += grown is not state
             state = grown
         generation, tick, ticks = position.generation, position.tick, self.program.ticks
-        pacer, metrics, begin = Pacer(), {}, time.monotonic()
+        metrics, begin = {}, time.monotonic()
         while tick < ticks:
-            stop, compiled = pacer.stop(tick, ticks), self.counter.requests
+            stop, compiled = self._pacer.stop(tick, ticks), self.counter.requests
             block = time.monotonic()
             state, metrics = self.program.advance(state, tick, stop)
             seconds, length = time.monotonic() - block, stop - tick
             tick = stop
             if compiled == self.counter.requests:
-                pacer.measured(length, seconds)
+                self._pacer.measured(length, seconds)
                 progress.block(generation, tick, length, seconds)
             if tick == ticks:
                 break
@@ -153,7 +158,7 @@ class Runner:
         )
         if self._checkpoint_due(position):
             self._save(state, position)
-        mean = float(np.mean(line["mean_validation"]))
+        mean = _mean_fitness(line)
         self._best = max(self._best, mean)
         progress.generation(generation + 1, mean, self._best, self._wall())
         if self._first_generation is None:
@@ -206,7 +211,8 @@ class Runner:
             f"completed: mean validation {result['mean_validation']:.4f}, "
             f"mean test {result['mean_test']:.4f}, {result['compilations']} "
             f"compilations ({result['compilations_after_first_generation']} after the "
-            f"first generation), {result['wall_seconds']:.1f} s; see {self.folder.path}",
+            f"first generation), {result['wall_seconds']:.1f} s; "
+            f"see {self.folder.path}",
             flush=True,
         )
 
@@ -250,3 +256,9 @@ class Runner:
         }
         self.folder.write("summary.json", result)
         return result
+
+
+def _mean_fitness(line: dict[str, Any]) -> float:
+    """Mean over the searches, of a line just measured or read from its file."""
+    value = line["mean_validation"]
+    return float(np.mean(np.array(np.nan if value is None else value, float)))

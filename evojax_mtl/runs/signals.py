@@ -22,6 +22,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
+        """Takes no signal until entered."""
         self.signal = 0
 
     @property
@@ -30,6 +31,7 @@ class Interrupt:
         return 128 + self.signal
 
     def __enter__(self) -> "Interrupt":
+        """Takes the signals over."""
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before = [signal.signal(number, _ignore) for number in SIGNALS]
@@ -40,6 +42,7 @@ class Interrupt:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Gives them back."""
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in zip(SIGNALS, self._before, strict=True):
             signal.signal(number, handler)

@@ -64,24 +64,25 @@ class Search(Protocol):
         """The state with room for the next generation (host side, between two).
 
         Returns ``state`` itself unless a capacity must grow; growth changes static
-        sizes and so compiles ``advance`` anew. Works in NumPy: operations of JAX on
-        the host would compile too. The arrays may carry one leading axis, the
-        population of a sweep: then the room is for the fullest.
+        sizes and so compiles ``advance`` anew. Works in NumPy and ``jax.device_put``:
+        operations of JAX on the host, ``jnp.asarray`` too, would compile. The
+        arrays may carry one leading axis, the population of a sweep: then the room is
+        for the fullest.
         """
         ...
 
     def static(self, state: State) -> dict[str, Any]:
-        """The capacities that ``grow`` may change, JSON-able.
+        """The sizes that ``grow`` may change, JSON-able.
 
         Reads nothing but shapes and static fields: the leaves of ``state`` may be
-        ``jax.ShapeDtypeStruct``.
+        ``jax.ShapeDtypeStruct``, and have no population axis.
         """
         ...
 
     def restore_template(
         self, static: dict[str, Any], hyperparameters: Hyperparameters, data: Dataset
     ) -> State:
-        """A state of these capacities with ``jax.ShapeDtypeStruct`` leaves.
+        """A state of these sizes with ``jax.ShapeDtypeStruct`` leaves.
 
         ``jax.eval_shape`` of ``init`` where nothing grows. Its tree equals that of
         the state that ``static`` came from, static fields included.

@@ -5,6 +5,7 @@ noise from the key; its 'accuracy' is how near it is. Capacity may grow.
 """
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -65,35 +66,38 @@ class Fake:
     def advance(self, state, hyperparameters, data, start, stop):
         def tick(t, state):
             key = jax.random.fold_in(state.key, t)
-            noise = jax.random.normal(key, state.weights.shape)
-            images = data.sample(key, self.config.batch).images
-            noise += images.mean((1, 2, 3, 4))[:, None]
+            noise = jax.random.uniform(key, state.weights.shape) - 0.5
+            noise += data.images[:, 0, 0, 0].mean(-1, keepdims=True) / 255
             square = jnp.full((64, 64), 0.01)
             busy = jax.lax.fori_loop(
                 0, self.config.work, lambda i, x: jnp.tanh(x @ square), square
             )
             step = hyperparameters["learning_rate"] * (1 - state.weights + noise)
-            weights = state.weights + step + 1e-9 * busy.sum()
+            weights = state.weights + step + 1e-30 * busy.sum()
             return state.replace(weights=weights, loss=jnp.square(1 - weights).mean(-1))
 
         state = jax.lax.fori_loop(start, stop, tick, state)
         last = stop == self.ticks(data)
-        key = jnp.where(last, *jax.random.key_data(jax.random.split(state.key)))
+        fresh = jax.random.key_data(jax.random.fold_in(state.key, 1 << 20))
+        key = jnp.where(last, fresh, jax.random.key_data(state.key))
         state = state.replace(key=jax.random.wrap_key_data(key))
         score = self._score(state)
         metrics = {"validation": score, "loss": state.loss.mean()}
         return state, metrics | {"evaluations": jnp.int32(len(score)), "nan": jnp.nan}
 
+    def step(self, state, hyperparameters, data):
+        return self.advance(state, hyperparameters, data, 0, self.ticks(data))
+
     def _score(self, state):
         return jnp.exp(-jnp.square(1 - state.weights[:, :4]).mean(-1))
 
     def grow(self, state):
-        if not self.config.grows:
+        if not self.config.grows or state.capacity == 8:
             return state
         weights = np.asarray(state.weights)
-        pad = [(0, 0)] * (weights.ndim - 1) + [(0, 2)]
+        pad = [(0, 0)] * (weights.ndim - 1) + [(0, 4)]
         return state.replace(
-            weights=jnp.asarray(np.pad(weights, pad)), capacity=state.capacity + 2
+            weights=jax.device_put(np.pad(weights, pad)), capacity=state.capacity + 4
         )
 
     def static(self, state):
@@ -101,7 +105,7 @@ class Fake:
 
     def restore_template(self, static, hyperparameters, data):
         return jax.eval_shape(
-            lambda d: self._init(jax.random.key(0), d, static["capacity"]), data
+            lambda: self._init(jax.random.key(0), data, static["capacity"])
         )
 
     def final_state(self, state):
@@ -127,7 +131,7 @@ def network(name, skip):
     chain = [0, *range(2, 5 + skip), 1]
     edges = [
         {"source": a, "target": b, "weight": 0.7 if b == 1 else 1.0, "adapters": i % 2}
-        for i, (a, b) in enumerate(zip(chain, chain[1:], strict=False))
+        for i, (a, b) in enumerate(itertools.pairwise(chain))
     ]
     edges.append({"source": 2, "target": 1, "weight": 0.3, "adapters": 2})
     return {"name": name, "nodes": nodes, "edges": edges}
