@@ -157,7 +157,7 @@ def forward(
         def stem(q, buffer):
             begin = q * plan.block
             lanes, valid = _lanes(plan, begin, schedule.stem_begin[-1])
-            node = schedule.stem[lanes]
+            node = schedule.node[lanes]
             methods = [o.stem_forward for o in plan.operations]
             y = _stem_lanes(plan, params, schedule, node, methods)(
                 inputs[schedule.input[node]]
@@ -296,7 +296,7 @@ def backward(
 
         def stem(q, gradients, r=r, g=g):
             lanes, valid = _lanes(plan, q * plan.block, schedule.stem_begin[-1])
-            node = schedule.stem[lanes]
+            node = schedule.node[lanes]
             y, received = own(r, g, node, valid)
             received = jnp.where(y != 0, received, 0)
 

@@ -69,3 +69,7 @@ class SoftOrdering(RoutedSearch):
         inner = jnp.repeat(merge[:, :-1].reshape(self.tasks, -1), layers, axis=1)
         entry = jnp.zeros((self.tasks, layers))
         return jnp.concatenate([entry, inner, merge[:, -1]], axis=1)
+
+    def merge_scales(self, networks: list[dict[str, Any]]) -> int:
+        """All of ``S``: layers at one depth share the scales they read."""
+        return self.tasks * self.config.depth * self.config.modules
