@@ -14,6 +14,8 @@ from tests.runs.helpers import (
     wait_for,
 )
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 # Ticks long enough that a process can be caught between two generations.
 SETTING = ("--generations", "6", "--iterations", "6")
 SLOW = (*SETTING, "--work", "8000")
