@@ -83,6 +83,7 @@ class Schedule:
 
 def depths(architecture: Architecture) -> Int[Array, "*networks N"]:
     """Longest path, in edges, from the input to each node."""
+    architecture = jax.tree.map(jnp.asarray, architecture)
     if architecture.source.ndim > 1:
         return jax.vmap(depths)(architecture)
 
@@ -120,6 +121,7 @@ def schedule(
       stems: whether nodes that read an input alone are grouped. They get no gradient
         with respect to the input, so learned encoders need ``False``.
     """
+    architecture = jax.tree.map(jnp.asarray, architecture)
     networks, nodes = architecture.operation.shape
     resolutions = len(capacities)
     levels = jnp.arange(resolutions)

@@ -70,6 +70,15 @@ def map_sizes(plan: Plan, inputs: Array) -> list[tuple[int, int]]:
     return [(height >> r, width >> r) for r in range(len(plan.capacities))]
 
 
+def _zeros(shape: tuple[int, ...], dtype: Any, weights: Array, mark: int) -> Array:
+    """Zeros that no other buffer can be merged with.
+
+    XLA would make equal constants one, then copy it for each loop that writes to it.
+    Merge weights are at most 1, so each comparison is false, and a different one.
+    """
+    return jnp.full(shape, weights[0] > 2.0 + mark, dtype)
+
+
 def _slot(params: Params, operation: int, slot: Array) -> Any:
     return jax.tree.map(lambda leaf: at(leaf, slot), params[operation])
 
@@ -132,7 +141,7 @@ def forward(
 
     for r, (height, width) in enumerate(map_sizes(plan, inputs)):
         shape = (plan.capacities[r], batch, height, width, plan.channels)
-        buffer = jax.lax.empty(shape, inputs.dtype)
+        buffer = _zeros(shape, inputs.dtype, weights, 2 * r)
 
         def bring(i, buffer, r=r):
             source = schedule.import_source[r][i]
@@ -207,11 +216,7 @@ def backward(
     scale = LEVELS / keep_threshold(rate) if plan.train else jnp.ones(())
 
     def cleared(r):
-        zero = jnp.zeros_like(buffers[r][0])
-        empty = jax.lax.empty(buffers[r].shape, buffers[r].dtype)
-        return jax.lax.fori_loop(
-            0, schedule.rows[r], lambda i, g: put(g, zero, i), empty
-        )
+        return _zeros(buffers[r].shape, buffers[r].dtype, weights, 2 * r + 1)
 
     def scatter(r, g, edges, node, gradient):
         begin, count = schedule.edge_begin[node], schedule.edges[node]
@@ -264,6 +269,9 @@ def backward(
             node = schedule.node[schedule.begin[r] + schedule.nodes[r] - 1 - q]
             x = _gather(buffers[r], weights, schedule, node)
             y, received = own(node, g, r)
+            # without the barrier XLA reads the row of g where it is used, after g has
+            # changed, and to that end copies all of g at every node
+            y, received, g = jax.lax.optimization_barrier((y, received, g))
 
             def branch(slot, x, y, received, o, operation):
                 part, dx = operation.backward(_slot(params, o, slot), x, y, received)
