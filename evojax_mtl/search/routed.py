@@ -194,7 +194,7 @@ class RoutedSearch:
             optimizer=self.transformation.init(params),
             genome=genome,
             tally=self._no_tally(),
-            best=Snapshot(params, genome, jnp.full((self.tasks,), WORST)),
+            best=Snapshot(params, genome, jnp.full((self.tasks,), WORST, jnp.float32)),
             room=jnp.asarray(capacities, jnp.int32),
             capacities=capacities,
         )
