@@ -45,7 +45,7 @@ def no_tally(networks: int) -> Tally:
     """Of nothing."""
     zeros = jnp.zeros((networks,), jnp.int32)
     return Tally(
-        loss=jnp.zeros(()),
+        loss=jnp.zeros((), jnp.float32),
         skipped=jnp.zeros((), jnp.int32),
         right=zeros,
         seen=zeros,

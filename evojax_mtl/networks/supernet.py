@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.architectures.schedule import Schedule
 from evojax_mtl.architectures.table import Architecture
-from evojax_mtl.networks.decoders import LinearDecoders
+from evojax_mtl.networks.decoders import LinearDecoders, isolate
 from evojax_mtl.networks.executor import execute
 from evojax_mtl.networks.operations import Operation
 from evojax_mtl.networks.soft_merge import merge_weights
@@ -84,15 +84,16 @@ class RoutedNetworks(nn.Module):
         key: Array,
         rate: Float[Array, ""] | float,
     ) -> Float[Array, "P B L"]:
-        """Logits of every network's task."""
+        """Logits of every network's task; NaN where its own weights are not finite."""
         merge = self.param("merge", nn.initializers.zeros, self.merge_shape)
+        merge, sound = isolate(merge)
         nodes = architecture.operation.shape[-1]
         weights = jax.vmap(merge_weights, (0, 0, 0, None))(
             self.edge_logits(merge), architecture.target, architecture.edge, nodes
         )
         x = self.supernet(images, weights, schedule, train=train, key=key, rate=rate)
         decoders = LinearDecoders(self.networks, self.classes, name="decoders")
-        return decoders(x)
+        return jnp.where(sound[:, None, None], decoders(x), jnp.nan)
 
 
 def finite_networks(logits: Float[Array, "P B L"]) -> Bool[Array, "P"]:

@@ -84,9 +84,9 @@ class CTR(RoutedSearch):
     def initial_capacities(self, genome: Routing) -> tuple[int, ...]:
         """Twice what the chains need, and the first generation's additions."""
         rows = np.array(super().initial_capacities(genome)) * _SLACK
-        return tuple(int(r) for r in rows + self._additions())
+        return tuple(int(r) for r in rows + self.additions())
 
-    def _additions(self) -> int:
+    def additions(self) -> int:
         """Rows that a generation can add to a resolution, at most.
 
         Each mutation adds one node there, or an import of its output.
@@ -176,11 +176,11 @@ class CTR(RoutedSearch):
         }
 
     def _room(self, state: RoutedState) -> Array:
-        """Rows that champions, their copies and the next additions need."""
+        """Rows that champions and their copies need."""
         champions = routings.decode(jax.tree.map(lambda x: x[:, 0], state.genome))
         count = partial(rows_bound, resolutions=len(state.capacities))
         rows = jax.vmap(count)(champions).sum(0) * self.individuals
-        return (rows + self._additions()).astype(jnp.int32)
+        return rows.astype(jnp.int32)
 
     def grow(self, state: RoutedState) -> RoutedState:
         """Rows where they may run out, and room for nodes after an extension."""

@@ -62,7 +62,7 @@ class RoutedState:
       genome: what the method evolves, ``(T, I, ...)``.
       tally: sums over the current generation.
       best: the last system kept.
-      room: rows per resolution that the next generation may need.
+      room: rows per resolution that the champions and their copies need.
       capacities: rows per resolution that there are.
     """
 
@@ -137,6 +137,10 @@ class RoutedSearch:
         targets = [[e["target"] for e in network["edges"]] for network in networks]
         return sum(t.count(node) > 1 for t in targets for node in t)
 
+    def additions(self) -> int:
+        """Rows that a generation can add to a resolution, at most."""
+        return 0
+
     def propose(
         self, key: Array, state: RoutedState, hyperparameters: Hyperparameters
     ) -> RoutedState:
@@ -196,8 +200,8 @@ class RoutedSearch:
             optimizer=self.transformation.init(params),
             genome=genome,
             tally=no_tally(self.networks),
-            best=Snapshot(params, genome, jnp.full((self.tasks,), WORST)),
-            room=jnp.asarray(capacities, jnp.int32),
+            best=Snapshot(params, genome, jnp.full((self.tasks,), WORST, jnp.float32)),
+            room=jnp.asarray(capacities, jnp.int32) - self.additions(),
             capacities=capacities,
         )
 
@@ -324,6 +328,7 @@ class RoutedSearch:
     def grow(self, state: RoutedState) -> RoutedState:
         """All capacities by half, until the next generation surely fits."""
         room = np.asarray(state.room).reshape(-1, len(state.capacities)).max(0)
+        room = room + self.additions()
         capacities = np.array(state.capacities)
         while (room > capacities).any():
             capacities += -(-capacities // 2)

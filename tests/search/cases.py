@@ -1,0 +1,120 @@
+"""An easy problem, and each method's compiled programs over it."""
+
+import dataclasses
+from functools import lru_cache
+
+import jax
+import numpy as np
+
+from evojax_mtl.methods import find_method
+from evojax_mtl.tasks.build import split_task
+from evojax_mtl.tasks.streaming import Resident
+
+SIDE, CLASSES, EXAMPLES = 6, 3, 20
+
+
+def easy_task(seed: int):
+    """Noise with a bright quadrant; which one is the class, each task its own way."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(CLASSES, dtype=np.int32), EXAMPLES)
+    images = rng.integers(0, 60, (len(labels), SIDE, SIDE, 1), np.uint8)
+    half, quadrants = SIDE // 2, rng.permutation(4)
+    for image, label in zip(images, labels, strict=True):
+        row, column = divmod(quadrants[label], 2)
+        rows, columns = slice(row * half, None), slice(column * half, None)
+        image[rows, columns][:half, :half] += 150
+    return split_task(f"quadrants-{seed}", images, labels, seed, "quadrants")
+
+
+@lru_cache
+def easy_data() -> Resident:
+    return Resident([easy_task(0), easy_task(1)])
+
+
+def host(rates):
+    """Rates as arguments of a program: NumPy arrays without weak types."""
+    return jax.tree.map(lambda x: np.asarray(x, jax.dtypes.result_type(x)), rates)
+
+
+class Case:
+    """A search at the ``tiny`` scale on the easy problem; counts its traces."""
+
+    def __init__(self, method: str, **overrides) -> None:
+        entry = find_method(method)
+        config = dataclasses.replace(entry.configure("tiny"), **overrides)
+        self.data = easy_data().dataset(0)
+        self.search = entry.load()(config, self.data)
+        self.rates = host(self.search.hyperparameters())
+        self.ticks = self.search.ticks(self.data)
+        self.traces = 0
+        self._init = jax.jit(self.search.init)
+        self._advance = jax.jit(self._counted)
+        self._test = jax.jit(self.search.test)
+        self._many = jax.jit(jax.vmap(self.search.advance, (0, None, None, None, None)))
+        self.run = lru_cache(self._run)
+
+    def _counted(self, *arguments):
+        self.traces += 1
+        return self.search.advance(*arguments)
+
+    def init(self, seed=0):
+        return self._init(jax.random.key(seed), self.rates, self.data)
+
+    def advance(self, state, rates=None, start=0, stop=None):
+        rates = self.rates if rates is None else rates
+        stop = self.ticks if stop is None else stop
+        return self._advance(state, rates, self.data, np.int32(start), np.int32(stop))
+
+    def advance_many(self, states):
+        """A whole generation of stacked states, by ``vmap``."""
+        return self._many(
+            states, self.rates, self.data, np.int32(0), np.int32(self.ticks)
+        )
+
+    def test(self, state):
+        return np.asarray(self._test(state, self.rates, self.data))
+
+    def _run(self, seed=0, generations=2):
+        """State and metrics after some generations."""
+        if generations == 1:
+            return self.advance(self.init(seed))
+        state, _ = self.run(seed, generations - 1)
+        return self.advance(self.search.grow(state))
+
+
+def bits(tree):
+    """Leaves as NumPy arrays whose equality is that of bits."""
+
+    def view(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        leaf = np.asarray(leaf)
+        return leaf.view(np.uint32) if leaf.dtype == np.float32 else leaf
+
+    return jax.tree.map(view, tree)
+
+
+def assert_same_bits(got, expected):
+    got, expected = bits(got), bits(expected)
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    paths = jax.tree_util.tree_leaves_with_path(got)
+    for (path, a), b in zip(paths, jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b, jax.tree_util.keystr(path))
+
+
+def same_bits(got, expected):
+    pairs = zip(
+        jax.tree.leaves(bits(got)), jax.tree.leaves(bits(expected)), strict=True
+    )
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def assert_close(got, expected, rtol=1e-4, atol=1e-5):
+    """Integers and keys equal, floats up to the order of sums."""
+    paths = jax.tree_util.tree_leaves_with_path(got)
+    for (path, a), b in zip(paths, jax.tree.leaves(expected), strict=True):
+        name = jax.tree_util.keystr(path)
+        if jax.dtypes.issubdtype(a.dtype, np.floating):
+            np.testing.assert_allclose(a, b, rtol, atol, err_msg=name)
+        else:
+            assert same_bits(a, b), name

@@ -1,0 +1,40 @@
+"""Run as a program: every method's searches, spread over 8 virtual devices.
+
+Writes the leaves of states and metrics after one generation, searches stacked.
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+from evojax_mtl.runs.program import Program
+from tests.search.cases import Case, easy_data
+
+DEVICES = 8
+
+
+def main(path: str, methods: list[str]) -> None:
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    jax.config.update("jax_disable_most_optimizations", True)
+    arrays = {}
+    for method in methods:
+        case = Case(method)
+        program = Program(
+            case.search, easy_data(), range(DEVICES), [case.rates], devices=DEVICES
+        )
+        state = program.init()
+        kernel = state.params["decoders"]["kernel"]
+        assert len(kernel.sharding.device_set) == DEVICES
+        outcome = program.advance(state, 0, program.ticks)
+        leaves = [
+            leaf
+            for leaf in jax.tree.leaves(outcome)
+            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        ]
+        arrays |= {f"{method}/{i}": np.asarray(x) for i, x in enumerate(leaves)}
+    np.savez(path, **arrays)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,198 @@
+"""What every search method of the registry keeps to (``search.protocol.Search``)."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evojax_mtl.methods import METHODS
+from evojax_mtl.runs.compilation import CompilationCounter
+from evojax_mtl.search.protocol import Search
+from tests.search.cases import (
+    CLASSES,
+    Case,
+    assert_close,
+    assert_same_bits,
+    same_bits,
+)
+
+SHARDED_SEEDS = 8
+
+
+@pytest.fixture(scope="module")
+def sharded_runs(tmp_path_factory):
+    """Every method's searches over 8 virtual devices, by another process meanwhile."""
+    path = tmp_path_factory.mktemp("sharded") / "states.npz"
+    command = [sys.executable, "-m", "tests.search.sharded", str(path), *METHODS]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    yield lambda: _finished(process, path)
+    process.kill()
+    process.wait()
+
+
+def _finished(process, path):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return np.load(path)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def case(request, sharded_runs):
+    return Case(request.param)
+
+
+def test_it_is_a_search_of_its_method(case, request):
+    assert isinstance(case.search, Search)
+    assert METHODS[case.search.method].config is type(case.search.config)
+
+
+def test_it_can_be_tested_before_any_generation(case):
+    accuracy = case.test(case.init())
+    assert accuracy.shape == (case.data.tasks,)
+    assert ((accuracy >= 0) & (accuracy <= 1)).all()
+
+
+def test_metrics_are_flat_numbers_that_agree(case):
+    _, metrics = case.run()
+    assert all(np.ndim(x) <= 1 for x in metrics.values())
+    assert metrics["validation"].shape == (case.data.tasks,)
+    mean = metrics.get("mean_validation", np.mean(metrics["validation"]))
+    np.testing.assert_allclose(mean, np.mean(metrics["validation"]), rtol=1e-6)
+    assert metrics["evaluations"] >= 1
+
+
+@pytest.mark.parametrize("cuts", [[1], [19, 20, 21]])
+def test_a_generation_in_pieces_ends_with_the_same_bits(case, cuts):
+    state = case.init()
+    cuts = [c for c in cuts if c < case.ticks]
+    assert cuts
+    for start, stop in zip([0, *cuts], [*cuts, case.ticks], strict=True):
+        state, metrics = case.advance(state, start=start, stop=stop)
+    assert_same_bits((state, metrics), case.run(0, 1))
+
+
+def test_the_same_key_gives_the_same_bits(case):
+    state, metrics = case.advance(case.init(3))
+    again, metrics_again = case.advance(case.init(3))
+    assert_same_bits((state, metrics), (again, metrics_again))
+
+
+def test_different_keys_give_different_searches(case):
+    assert not same_bits(case.init(0).params, case.init(1).params)
+    state, _ = case.advance(case.init(0))
+    other, _ = case.advance(case.init(0).replace(key=jax.random.key(5)))
+    assert not same_bits(state.params, other.params)
+
+
+def test_vmap_over_keys_equals_a_loop(case):
+    states = [case.init(seed) for seed in (0, 1)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    many, metrics = case.advance_many(stacked)
+    for i, seed in enumerate((0, 1)):
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], (many, metrics))
+        assert_close(mine, case.run(seed, 1))
+
+
+def test_later_generations_compile_nothing(case):
+    state, _ = case.run(0, 1)
+    with CompilationCounter() as counter:
+        for _ in range(2):
+            state, _ = case.advance(case.search.grow(state))
+        jax.block_until_ready(state)
+    assert counter.requests == 0
+    assert case.traces == 1
+
+
+def test_every_hyperparameter_acts_and_compiles_nothing(case):
+    # another value must not be a constant of the program, nor be ignored
+    state = case.init()
+    expected, _ = case.run(0, 1)
+    leaves, structure = jax.tree.flatten(case.rates)
+    for i, leaf in enumerate(leaves):
+        changed = [*leaves[:i], (leaf / 2).astype(leaf.dtype), *leaves[i + 1 :]]
+        other, _ = case.advance(state, jax.tree.unflatten(structure, changed))
+        assert not same_bits(other, expected), jax.tree.unflatten(structure, changed)
+    assert case.traces == 1
+
+
+def poison(state, network):
+    """The state with NaN among the weights of one network's decoder."""
+    decoders = jax.tree.map(
+        lambda x: x.at[network].set(jnp.nan), dict(state.params["decoders"])
+    )
+    return state.replace(params=dict(state.params) | {"decoders": decoders})
+
+
+def test_non_finite_weights_harm_their_own_individual_alone(case):
+    state, _ = case.run(0, 1)
+    state = poison(state, 0)
+    before = state.params
+    state, metrics = case.advance(state)
+    assert metrics["validation"][0] == 0
+    assert metrics["validation"][1:].min() > 0
+    assert metrics["nonfinite"] >= 1
+    assert metrics["nonfinite"] < metrics["evaluations"]
+    assert metrics["skipped_steps"] == 0
+    shared = jax.tree.leaves(state.params["supernet"])
+    assert all(np.isfinite(leaf).all() for leaf in shared)
+    assert not same_bits(state.params["supernet"], before["supernet"])
+    others = jax.tree.map(lambda x: x[-1], state.params["decoders"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(others))
+    assert np.isfinite(metrics["loss"])
+    state, metrics = case.advance(state)
+    assert state.generation == 3
+
+
+def test_capacities_describe_the_state_to_restore(case):
+    state, _ = case.run()
+    static = json.loads(json.dumps(case.search.static(state)))
+    template = case.search.restore_template(static, case.rates, case.data)
+    assert jax.tree.structure(template) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(template), jax.tree.leaves(state), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+
+
+def test_a_state_restored_from_the_host_goes_on_to_the_same_bits(case):
+    state, _ = case.run(0, 1)
+    static = case.search.static(state)
+    template = case.search.restore_template(static, case.rates, case.data)
+    leaves = [np.asarray(x) if _plain(x) else x for x in jax.tree.leaves(state)]
+    restored = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    assert_same_bits(case.advance(restored), case.run(0, 2))
+    assert case.traces == 1
+
+
+def _plain(leaf):
+    return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def test_a_state_with_room_grows_into_itself(case):
+    state, _ = case.run(0, 1)
+    assert case.search.grow(state) is state
+
+
+def test_it_learns_more_than_the_best_of_random_networks(case):
+    generations = case.search.config.generations
+    rates = dict(case.rates) | {"learning_rate": np.float32(0.01)}
+    state = case.init()
+    for _ in range(generations):
+        state, metrics = case.advance(case.search.grow(state), rates)
+    # as many random networks as were evaluated
+    budget = int(metrics["evaluations"]) * generations
+    random = [case.test(case.init(seed)).mean() for seed in range(budget)]
+    assert np.mean(metrics["validation"]) > 0.8
+    assert case.test(state).mean() > max(0.8, 1.5 / CLASSES, *random)
+
+
+def test_devices_share_the_work_without_changing_it(case, sharded_runs):
+    stored = sharded_runs()
+    for seed in range(SHARDED_SEEDS):
+        state, metrics = case.run(seed, 1)
+        leaves = [x for x in jax.tree.leaves((state, metrics)) if _plain(x)]
+        for i, leaf in enumerate(leaves):
+            other = stored[f"{case.search.method}/{i}"][seed]
+            np.testing.assert_allclose(other, leaf, 1e-4, 1e-5)
