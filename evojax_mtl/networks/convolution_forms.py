@@ -144,9 +144,7 @@ def forward(window: Window, x: Image, kernel: Kernel) -> Output:
     return lax_convolution(window, x, kernel)
 
 
-def _shifted_sum(
-    window: Window, x: Image, kernel: Kernel, size: Size
-) -> Output:
+def _shifted_sum(window: Window, x: Image, kernel: Kernel, size: Size) -> Output:
     """Convolution whose every output channel sees one input channel."""
     if x.shape[3] not in (1, kernel.shape[3]):
         x = jnp.repeat(x, kernel.shape[3] // x.shape[3], axis=-1)

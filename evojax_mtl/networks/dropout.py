@@ -27,17 +27,36 @@ def _mix(x: UInt32[Array, "n"]) -> UInt32[Array, "n"]:
     return x ^ (x >> 15)
 
 
+def dropout_seed(key: Array, identity: Int[Array, "2"]) -> UInt32[Array, "2"]:
+    """Two words, a pure function of key and identity."""
+    key = jax.random.fold_in(jax.random.fold_in(key, identity[0]), identity[1])
+    return jax.random.bits(key, (2,), jnp.uint32)
+
+
+def _bytes(seed: UInt32[Array, "2"], size: int) -> UInt8[Array, "n"]:
+    counter = jax.lax.iota(jnp.uint32, -(-size // 4)) + seed[0]
+    words = _mix(_mix(counter) + seed[1])
+    return jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size]
+
+
 def random_bytes(key: Array, identity: Int[Array, "2"], size: int) -> UInt8[Array, "n"]:
     """``size`` bytes, a pure function of key and identity.
 
     Threefry makes two words of them, a counter hashed with these the bytes: several
     times cheaper than Threefry throughout, and good enough for a mask.
     """
-    key = jax.random.fold_in(jax.random.fold_in(key, identity[0]), identity[1])
-    seed = jax.random.bits(key, (2,), jnp.uint32)
-    counter = jax.lax.iota(jnp.uint32, -(-size // 4)) + seed[0]
-    words = _mix(_mix(counter) + seed[1])
-    return jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size]
+    return _bytes(dropout_seed(key, identity), size)
+
+
+def seeded_dropout(
+    seed: UInt32[Array, "2"],
+    x: Float[Array, "*shape"],
+    threshold: Int[Array, ""],
+) -> Float[Array, "*shape"]:
+    """``dropout`` for a seed that was made beforehand."""
+    draws = _bytes(seed, math.prod(x.shape)).reshape(x.shape)
+    keep = draws <= (threshold - 1).astype(jnp.uint8)
+    return jnp.where(keep, x * (LEVELS / threshold), 0)
 
 
 def dropout(
@@ -47,6 +66,4 @@ def dropout(
     threshold: Int[Array, ""],
 ) -> Float[Array, "*shape"]:
     """Zeros each unit with probability ``1 - threshold / LEVELS``, scales the rest."""
-    draws = random_bytes(key, identity, math.prod(x.shape)).reshape(x.shape)
-    keep = draws <= (threshold - 1).astype(jnp.uint8)
-    return jnp.where(keep, x * (LEVELS / threshold), 0)
+    return seeded_dropout(dropout_seed(key, identity), x, threshold)

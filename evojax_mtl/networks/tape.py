@@ -19,7 +19,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.schedule import Schedule
-from evojax_mtl.networks.dropout import LEVELS, dropout, keep_threshold
+from evojax_mtl.networks.dropout import (
+    LEVELS,
+    dropout_seed,
+    keep_threshold,
+    seeded_dropout,
+)
 from evojax_mtl.networks.operations import Operation
 from evojax_mtl.networks.pooling import max_pool, max_pool_gradient
 
@@ -49,13 +54,17 @@ class Plan:
 
 
 def at(array: Array, index: Array) -> Array:
-    """Row ``index`` of the leading axis."""
-    return jax.lax.dynamic_index_in_dim(array, index, 0, keepdims=False)
+    """Row ``index`` of the leading axis; spares the code for negative indices."""
+    return jax.lax.dynamic_index_in_dim(
+        array, index, 0, keepdims=False, allow_negative_indices=False
+    )
 
 
 def put(array: Array, value: Array, index: Array) -> Array:
     """``array`` with row ``index`` replaced, in place where XLA can."""
-    return jax.lax.dynamic_update_index_in_dim(array, value, index, 0)
+    return jax.lax.dynamic_update_index_in_dim(
+        array, value, index, 0, allow_negative_indices=False
+    )
 
 
 def pad_channels(x: Array, channels: int) -> Array:
@@ -98,28 +107,27 @@ def _accumulate(gradients: Params, operation: int, slot: Array, update: Any) -> 
 
 
 def _gather(buffer: Array, weights: Array, schedule: Schedule, node: Array) -> Array:
-    begin = schedule.edge_begin[node]
+    begin = at(schedule.edge_begin, node)
 
     def add(j, total):
         edge = begin + j
-        return total + weights[edge] * at(buffer, schedule.edge_row[edge])
+        return total + at(weights, edge) * at(buffer, at(schedule.edge_row, edge))
 
-    first = weights[begin] * at(buffer, schedule.edge_row[begin])
-    return jax.lax.fori_loop(1, schedule.edges[node], add, first)
+    first = at(weights, begin) * at(buffer, at(schedule.edge_row, begin))
+    return jax.lax.fori_loop(1, at(schedule.edges, node), add, first)
 
 
-def _drop(plan: Plan, y: Array, key: Array, identity: Array, rate: Array) -> Array:
-    if not plan.train:
-        return y
-    threshold = keep_threshold(rate)
-    drops = threshold < LEVELS
+def _drop(y: Array, seed: Array, threshold: Array) -> Array:
     return jax.lax.cond(
-        drops, lambda y: dropout(key, identity, y, threshold), lambda y: y, y
+        threshold < LEVELS,
+        lambda y: seeded_dropout(seed, y, threshold),
+        lambda y: y,
+        y,
     )
 
 
 def _drops(plan: Plan, operation: Array) -> Array:
-    return jnp.array([o.drops for o in plan.operations])[operation]
+    return at(jnp.array([o.drops for o in plan.operations]), operation)
 
 
 def forward(
@@ -134,17 +142,21 @@ def forward(
     """Outputs of the networks, and the buffers that ``backward`` needs."""
     buffers = []
     batch = inputs.shape[1]
+    seeds = jax.vmap(dropout_seed, (None, 0))(key, schedule.identity)
+    threshold = keep_threshold(rate)
 
     def finish(y, node):
-        rate_here = jnp.where(_drops(plan, schedule.operation[node]), rate, 0)
-        return _drop(plan, y, key, schedule.identity[node], rate_here)
+        if not plan.train:
+            return y
+        drops = _drops(plan, at(schedule.operation, node))
+        return _drop(y, at(seeds, node), jnp.where(drops, threshold, LEVELS))
 
     for r, (height, width) in enumerate(map_sizes(plan, inputs)):
         shape = (plan.capacities[r], batch, height, width, plan.channels)
         buffer = _zeros(shape, inputs.dtype, weights, 2 * r)
 
         def bring(i, buffer, r=r):
-            source = schedule.import_source[r][i]
+            source = at(schedule.import_source[r], i)
             if r == 0:
                 value = pad_channels(at(inputs, source), plan.channels)
             else:
@@ -152,27 +164,30 @@ def forward(
             return put(buffer, value, i)
 
         def stem(group, buffer):
-            begin, end = schedule.stem_begin[group], schedule.stem_begin[group + 1]
-            head = schedule.node[begin]
+            begin, end = (
+                at(schedule.stem_begin, group),
+                at(schedule.stem_begin, group + 1),
+            )
+            head = at(schedule.node, begin)
             branches = [
                 lambda x, slot, o=o, operation=operation: operation.stem_forward(
                     _slot(params, o, slot), x
                 )
                 for o, operation in enumerate(plan.operations)
             ]
-            x = at(inputs, schedule.input[head])
+            x = at(inputs, at(schedule.input, head))
             y = _branch(
-                plan, schedule.operation[head], branches, x, schedule.slot[head]
+                plan, at(schedule.operation, head), branches, x, at(schedule.slot, head)
             )
 
             def write(j, buffer):
-                node = schedule.node[j]
-                return put(buffer, finish(y, node), schedule.row[node])
+                node = at(schedule.node, j)
+                return put(buffer, finish(y, node), at(schedule.row, node))
 
             return jax.lax.fori_loop(begin, end, write, buffer)
 
         def apply(i, buffer, r=r):
-            node = schedule.node[schedule.begin[r] + i]
+            node = at(schedule.node, schedule.begin[r] + i)
             branches = [
                 lambda x, slot, o=o, operation=operation: operation.forward(
                     _slot(params, o, slot), x
@@ -181,9 +196,9 @@ def forward(
             ]
             x = _gather(buffer, weights, schedule, node)
             y = _branch(
-                plan, schedule.operation[node], branches, x, schedule.slot[node]
+                plan, at(schedule.operation, node), branches, x, at(schedule.slot, node)
             )
-            return put(buffer, finish(y, node), schedule.row[node])
+            return put(buffer, finish(y, node), at(schedule.row, node))
 
         buffer = jax.lax.fori_loop(0, schedule.imports[r], bring, buffer)
         if r == 0 and not plan.input_gradient:
@@ -219,13 +234,13 @@ def backward(
         return _zeros(buffers[r].shape, buffers[r].dtype, weights, 2 * r + 1)
 
     def scatter(r, g, edges, node, gradient):
-        begin, count = schedule.edge_begin[node], schedule.edges[node]
+        begin, count = at(schedule.edge_begin, node), at(schedule.edges, node)
 
         def add(j, carry):
             g, edges = carry
             edge = begin + j
-            row = schedule.edge_row[edge]
-            g = put(g, at(g, row) + weights[edge] * gradient, row)
+            row = at(schedule.edge_row, edge)
+            g = put(g, at(g, row) + at(weights, edge) * gradient, row)
             # the weight of a lone edge is 1 whatever its logit
             slope = jax.lax.cond(
                 count > 1,
@@ -238,18 +253,18 @@ def backward(
 
     def output(p, carry):
         g, edges = carry
-        received = jnp.where(schedule.enabled[p], at(gradient, p), 0)
-        return scatter(last, g, edges, schedule.output[p], received)
+        received = jnp.where(at(schedule.enabled, p), at(gradient, p), 0)
+        return scatter(last, g, edges, at(schedule.output, p), received)
 
     def own(node, g, r):
-        row = schedule.row[node]
-        drops = _drops(plan, schedule.operation[node])
+        row = at(schedule.row, node)
+        drops = _drops(plan, at(schedule.operation, node))
         return at(buffers[r], row), at(g, row) * jnp.where(drops, scale, 1)
 
     def updated(gradients, node, update):
         """``gradients`` plus ``update``, a branch's gradients for every operation."""
         for o, part in enumerate(update):
-            gradients = _accumulate(gradients, o, schedule.slot[node], part)
+            gradients = _accumulate(gradients, o, at(schedule.slot, node), part)
         return gradients
 
     def per_operation(o, part):
@@ -266,7 +281,7 @@ def backward(
 
         def reverse(q, carry, r=r):
             g, gradients, edges = carry
-            node = schedule.node[schedule.begin[r] + schedule.nodes[r] - 1 - q]
+            node = at(schedule.node, schedule.begin[r] + schedule.nodes[r] - 1 - q)
             x = _gather(buffers[r], weights, schedule, node)
             y, received = own(node, g, r)
             # without the barrier XLA reads the row of g where it is used, after g has
@@ -281,22 +296,25 @@ def backward(
                 lambda *a, o=o, operation=operation: branch(*a, o, operation)
                 for o, operation in enumerate(plan.operations)
             ]
-            slot, operation = schedule.slot[node], schedule.operation[node]
+            slot, operation = at(schedule.slot, node), at(schedule.operation, node)
             update, dx = _branch(plan, operation, branches, slot, x, y, received)
             g, edges = scatter(r, g, edges, node, dx)
             return g, updated(gradients, node, update), edges
 
         def stem(group, carry, r=r):
             g, gradients = carry
-            begin, end = schedule.stem_begin[group], schedule.stem_begin[group + 1]
-            head = schedule.node[begin]
+            begin, end = (
+                at(schedule.stem_begin, group),
+                at(schedule.stem_begin, group + 1),
+            )
+            head = at(schedule.node, begin)
 
             def add(j, total):
-                y, received = own(schedule.node[j], g, r)
+                y, received = own(at(schedule.node, j), g, r)
                 return total + jnp.where(y != 0, received, 0)
 
             total = jax.lax.fori_loop(begin, end, add, jnp.zeros_like(g[0]))
-            x = at(inputs, schedule.input[head])
+            x = at(inputs, at(schedule.input, head))
 
             def branch(slot, x, total, o, operation):
                 one = _slot(params, o, slot)
@@ -307,7 +325,7 @@ def backward(
                 lambda *a, o=o, operation=operation: branch(*a, o, operation)
                 for o, operation in enumerate(plan.operations)
             ]
-            slot, operation = schedule.slot[head], schedule.operation[head]
+            slot, operation = at(schedule.slot, head), at(schedule.operation, head)
             update = _branch(plan, operation, branches, slot, x, total)
             return g, updated(gradients, head, update)
 
@@ -316,7 +334,7 @@ def backward(
         if r > 0:
 
             def pull(i, below, r=r, g=g):
-                row = schedule.import_source[r][i]
+                row = at(schedule.import_source[r], i)
                 x, y = at(buffers[r - 1], row), at(buffers[r], i)
                 dx = max_pool_gradient(x, y, at(g, i))
                 return put(below, at(below, row) + dx, row)
@@ -330,7 +348,7 @@ def backward(
         given = jax.lax.fori_loop(
             0,
             schedule.imports[0],
-            lambda i, d: put(d, at(g, i), schedule.import_source[0][i]),
+            lambda i, d: put(d, at(g, i), at(schedule.import_source[0], i)),
             given,
         )
     return gradients, edges, given
