@@ -161,7 +161,7 @@ def schedule(
     # execution order: stems by group, then by resolution, depth and operation
     stage = depth.ravel()
     kinds = operation.max() + 1
-    group = (read * (slot.max() + 1) + slot) * kinds + operation
+    group = (operation * input_count + read) * (slot.max() + 1) + slot
     turn = (native * (nodes + 1) + stage) * kinds + operation
     turn = jnp.where(stem, group, turn + jnp.max(group) + 1)
     order = jnp.argsort(jnp.where(active, turn, _NEVER))
