@@ -16,9 +16,6 @@ from torch.nn import functional
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 
-torch.set_num_threads(2)
-
-
 class Networks(torch.nn.Module):
     """``P`` networks over ``K`` shared convolution modules.
 
@@ -169,6 +166,7 @@ class Trainer:
       images: uint8 ``(T, n, H, W, 1)``.
       labels: ``(T, n)``.
       batch: examples a task and iteration.
+      threads: that PyTorch uses.
       learning_rate: Adam's.
     """
 
@@ -179,12 +177,14 @@ class Trainer:
         labels: np.ndarray,
         *,
         batch: int,
+        threads: int,
         learning_rate: float = 1e-3,
     ) -> None:
         self.networks = networks
         self.images = torch.from_numpy(images.transpose(0, 1, 4, 2, 3).copy())
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.batch = batch
+        self.threads = threads
         self.task = torch.arange(len(images))[:, None]
         self.optimizer = torch.optim.Adam(
             networks.parameters(), lr=learning_rate, foreach=True
@@ -206,6 +206,7 @@ class Trainer:
 
     def iterate(self, iterations: int) -> None:
         """Trains."""
+        torch.set_num_threads(self.threads)
         tasks, examples = self.labels.shape
         for _ in range(iterations):
             chosen = torch.randint(examples, (tasks, self.batch))
