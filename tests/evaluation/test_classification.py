@@ -10,10 +10,10 @@ import pytest
 
 from evojax_mtl.evaluation.classification import correct, cross_entropy
 
-CLASSES = np.array([5, 3, 2])
+CLASSES = jnp.array([5, 3, 2])
 LOGITS = jax.random.normal(jax.random.key(0), (3, 6, 5)) * 3
-LABELS = np.array([[0, 1, 2, 3, 4, 0], [0, 1, 2, 2, 1, 0], [0, 1, 0, 1, 1, 0]])
-MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1], [0, 0, 0, 1, 1, 0]], bool)
+LABELS = jnp.array([[0, 1, 2, 3, 4, 0], [0, 1, 2, 2, 1, 0], [0, 1, 0, 1, 1, 0]])
+MASK = jnp.array([[1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1], [0, 0, 0, 1, 1, 0]], bool)
 loss = jax.jit(cross_entropy)
 count = jax.jit(correct)
 
