@@ -122,8 +122,8 @@ class CTRConfig(RoutedConfig):
     alpha: float = option(0.1, low=0.0, below=1.0, traced=True)
     """Weight that a new module starts with in the soft merge it joins (fraction)."""
 
-    mutations: int = option(1, low=1)
-    """Modules that a challenger has more than its champion (modules)."""
+    mutations: int = option(1, low=1, traced=True)
+    """Nodes that a challenger has more than its champion (nodes)."""
 
 
 _SMALL = {
@@ -136,34 +136,26 @@ _SMALL = {
     "generations": 5,
     "dropout": 0.1,
 }
+_LARGE = _SMALL | {"filters": 32, "max_classes": None, "iterations": 100}
 _PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "modules": 2,
         "filters": 4,
         "depth": 2,
-        "batch": 4,
-        "evaluation_batch": 8,
-        "image_size": 6,
+        "batch": 2,
+        "image_size": 8,
         "max_tasks": 2,
         "max_classes": 3,
-        "iterations": 20,
-        "generations": 3,
+        "iterations": 4,
+        "generations": 2,
         "dropout": 0.1,
     },
     "smoke": _SMALL,
-    "laptop": _SMALL
-    | {"filters": 32, "max_tasks": 10, "iterations": 100, "generations": 25},
-    "study": _SMALL
-    | {
-        "filters": 48,
-        "max_tasks": 20,
-        "max_classes": None,
-        "iterations": 250,
-        "generations": 40,
-        "dropout": 0.5,
-    },
+    "laptop": _LARGE | {"max_tasks": 10, "generations": 20},
+    "study": _LARGE | {"max_tasks": 20, "generations": 40},
     "paper": {"image_size": 105, "max_tasks": 20},
 }
+"""What the scales change; ``paper`` keeps the defaults, which are the paper's."""
 
 
 def preset(config: type[RoutedConfig], scale: str) -> RoutedConfig:

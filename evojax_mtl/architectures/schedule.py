@@ -17,6 +17,9 @@ The lists have fixed sizes and traced lengths, so that the cost follows what is 
 and one program serves every topology. Everything here is traced and cheap.
 """
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,10 +38,9 @@ class Schedule:
     Attributes:
       import_source: per resolution, the row of ``r - 1`` (at 0: the input) to import.
       imports: number of imports per resolution.
-      stem: node ids of the stems, grouped.
-      stem_begin: position in ``stem`` where each group begins (and the end).
-      stem_groups: number of groups.
-      node: node ids in order of execution, resolution by resolution.
+      node: node ids in order of execution: the stems, then resolution by resolution.
+      stem_begin: position in ``node`` where each group of stems begins (and the end).
+      stem_groups: number of groups of stems.
       begin: position in ``node`` where each resolution begins.
       nodes: number of nodes per resolution.
       stage: depth of each node id; nodes of one stage do not depend on each other.
@@ -59,10 +61,9 @@ class Schedule:
 
     import_source: tuple[Int[Array, "_"], ...]
     imports: Int[Array, "R"]
-    stem: Int[Array, "PN"]
+    node: Int[Array, "PN"]
     stem_begin: Int[Array, "PN+1"]
     stem_groups: Int[Array, ""]
-    node: Int[Array, "PN"]
     begin: Int[Array, "R"]
     nodes: Int[Array, "R"]
     stage: Int[Array, "PN"]
@@ -157,35 +158,34 @@ def schedule(
     imported &= levels[:, None] <= coarsest
     imports = imported.sum(1)
 
-    # execution order: stems by group, then by resolution and depth
+    # execution order: stems by group, then by resolution, depth and operation
     stage = depth.ravel()
     kinds = operation.max() + 1
-    group = (read * (slot.max() + 1) + slot) * kinds + operation
-    stem_list = jnp.argsort(jnp.where(stem, group, _NEVER))
-    stem_count = stem.sum()
+    group = (operation * input_count + read) * (slot.max() + 1) + slot
+    turn = (native * (nodes + 1) + stage) * kinds + operation
+    turn = jnp.where(stem, group, turn + jnp.max(group) + 1)
+    order = jnp.argsort(jnp.where(active, turn, _NEVER))
     position = jnp.arange(networks * nodes)
-    ordered = jnp.where(stem, group, _NEVER)[stem_list]
+    stem_count = stem.sum()
+    ordered = turn[order]
     fresh = (position < stem_count) & (ordered != jnp.roll(ordered, 1))
     fresh |= (position == 0) & (stem_count > 0)
     begins = jnp.nonzero(fresh, size=networks * nodes + 1, fill_value=stem_count)[0]
-    later = active & ~stem
-    turn = (native * (nodes + 1) + stage) * kinds + operation
-    order = jnp.argsort(jnp.where(later, turn, _NEVER))
-    per_level = (later & (native == levels[:, None])).sum(1)
-    begin = jnp.cumsum(per_level) - per_level
-    rank = jnp.zeros_like(position).at[order].set(position) - begin[native]
-    stem_rank = jnp.zeros_like(position).at[stem_list].set(position)
+    per_level = (active & ~stem & (native == levels[:, None])).sum(1)
+    begin = stem_count + jnp.cumsum(per_level) - per_level
+    rank = jnp.zeros_like(position).at[order].set(position)
     first = imports + jnp.where(levels == 0, stem_count, 0)
-    row = jnp.where(stem, imports[0] + stem_rank, first[native] + rank)
+    row = jnp.where(stem, imports[0] + rank, (first - begin)[native] + rank)
 
     # every value's row at every resolution
     rows = jnp.cumsum(imported, 1) - 1
     own = jnp.concatenate([jnp.zeros(input_count, jnp.int32), row])
     rows = jnp.where(imported, rows, own)
-    sources = []
-    for level, capacity in enumerate(capacities):
-        chosen = jnp.nonzero(imported[level], size=capacity, fill_value=0)[0]
-        sources.append(chosen if level == 0 else rows[level - 1, chosen])
+    found = partial(jnp.nonzero, size=max(capacities), fill_value=0)
+    chosen = jax.vmap(lambda flags: found(flags)[0])(imported)
+    above = jnp.concatenate([jnp.arange(made.shape[0])[None], rows[:-1]])
+    brought = jnp.take_along_axis(above, chosen, axis=1)
+    sources = [brought[r, :capacity] for r, capacity in enumerate(capacities)]
 
     edge_key = jnp.where(edge, flat_target, _NEVER).ravel()
     edge_order = jnp.argsort(edge_key)
@@ -195,7 +195,6 @@ def schedule(
     return Schedule(
         import_source=tuple(sources),
         imports=imports,
-        stem=stem_list,
         stem_begin=begins,
         stem_groups=fresh.sum(),
         node=order,
@@ -218,18 +217,16 @@ def schedule(
     )
 
 
-def rows_bound(architecture: Architecture, resolutions: int) -> np.ndarray:
-    """Rows that one network needs at each resolution, at most; in NumPy.
+def rows_bound(architecture: Architecture, resolutions: int) -> Any:
+    """Rows that one network needs at each resolution, at most; NumPy or traced.
 
     Inputs are counted as if no other network read them and none fed a stem alone.
     """
-    native = np.asarray(architecture.resolution)
-    edge = np.asarray(architecture.edge)
-    source = np.asarray(architecture.source)[edge]
-    target = np.asarray(architecture.target)[edge]
-    coarsest = native.copy()
-    np.maximum.at(coarsest, source, native[target])
-    made = np.asarray(architecture.active).copy()
-    made[OUTPUT] = False
+    xp = np if isinstance(architecture.resolution, np.ndarray) else jnp
+    native, node = architecture.resolution, np.arange(architecture.resolution.shape[0])
+    leaves = (architecture.source == node[:, None]) & architecture.edge
+    reached = xp.where(leaves, native[architecture.target], 0).max(1)
+    made = architecture.active & (node != OUTPUT)
     levels = np.arange(resolutions)[:, None]
-    return ((native <= levels) & (levels <= coarsest) & made).sum(1)
+    held = (native <= levels) & (levels <= xp.maximum(native, reached)) & made
+    return held.sum(1)

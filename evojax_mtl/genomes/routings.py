@@ -3,9 +3,9 @@
 Shape legend: ``N`` nodes, ``E`` edges, ``K`` modules.
 
 Node 0 is the input, node 1 the output, the others apply a module. Initially nodes
-2 .. D + 1 are a chain ``M_1 -> ... -> M_D`` (D = K in the paper); a mutation appends one node and two
-edges and never removes any. Adapters are not stored: an edge from resolution ``r`` to
-``q`` passes ``q - r`` of them.
+2 .. D + 1 are a chain ``M_1 -> ... -> M_D`` (D = K in the paper); a mutation appends
+one node and two edges and never removes any. Adapters are not stored: an edge from
+resolution ``r`` to ``q`` passes ``q - r`` of them.
 
 Where the paper leaves room: modules keep the resolution (SAME padding); in the chain
 one adapter follows each module, the last included, while the map is at least 4 x 4; a

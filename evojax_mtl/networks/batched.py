@@ -10,6 +10,7 @@ of a sweep run the same number of blocks and fold into the batch.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -58,19 +59,25 @@ def _add(buffer: Array, rows: Array, valid: Array, values: Array) -> Array:
     return buffer.at[rows].add(values, mode="drop")
 
 
-def _blocks(plan: Plan, schedule: Schedule, r: int) -> tuple[Array, Array]:
-    """Where each block of resolution ``r`` begins in ``schedule.node``; how many."""
+def _blocks(
+    plan: Plan, schedule: Schedule, begin: Array | int, count: Array
+) -> tuple[Array, Array]:
+    """Cuts ``count`` nodes from ``begin`` on into blocks.
+
+    Returns where each block begins in ``schedule.node``, the end after the last, and
+    the number of blocks. Nodes of one block have one stage and operation (stems all
+    have one stage, that of the input's successors).
+    """
     position = jnp.arange(schedule.node.shape[0])
-    node = schedule.node
-    local = position - schedule.begin[r]
-    here = (local >= 0) & (local < schedule.nodes[r])
-    stage, operation = schedule.stage[node], schedule.operation[node]
+    local = position - begin
+    here = (local >= 0) & (local < count)
+    stage = schedule.stage[schedule.node]
+    operation = schedule.operation[schedule.node]
     fresh = (stage != jnp.roll(stage, 1)) | (operation != jnp.roll(operation, 1))
     start = jax.lax.cummax(jnp.where(here & (fresh | (local == 0)), position, 0))
     first = here & ((position - start) % plan.block == 0)
-    end = schedule.begin[r] + schedule.nodes[r]
-    begins = jnp.nonzero(first, size=position.shape[0] + 1, fill_value=end)[0]
-    return begins, first.sum()
+    size, end = position.shape[0] + 1, begin + count
+    return jnp.nonzero(first, size=size, fill_value=end)[0], first.sum()
 
 
 def _sources(
@@ -101,22 +108,33 @@ def _gather(
     return jax.lax.fori_loop(0, fan_in, add, start)
 
 
-def _on_slots(
-    plan: Plan, params: Params, operation: Array, slot: Array, methods: list[Callable]
+def _apply(
+    plan: Plan, params: Params, schedule: Schedule, node: Array, method: Callable
 ) -> Callable:
-    """Applies the block's operation; ``methods`` take one lane's weights first."""
+    """One block's operation; ``method(o, weights, *operands)`` is one lane's."""
+    slot = schedule.slot[node]
 
     def bind(o: int) -> Callable:
         def call(*operands):
-            lanes = jax.tree.map(lambda leaf: leaf[slot], params[o])
-            return jax.vmap(methods[o])(lanes, *operands)
+            weights = jax.tree.map(lambda leaf: leaf[slot], params[o])
+            return jax.vmap(partial(method, o))(weights, *operands)
 
         return call
 
     branches = [bind(o) for o in range(len(plan.operations))]
     if len(branches) == 1:
         return branches[0]
-    return lambda *operands: jax.lax.switch(operation, branches, *operands)
+    kind = schedule.operation[node[0]]
+    return lambda *operands: jax.lax.switch(kind, branches, *operands)
+
+
+def _among_zeros(params: Params, o: int, part: Any) -> tuple:
+    """One slot's gradients of operation ``o``, with zeros for the others."""
+    zeros = [
+        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), tree)
+        for tree in params
+    ]
+    return (*zeros[:o], part, *zeros[o + 1 :])
 
 
 def forward(
@@ -154,58 +172,42 @@ def forward(
                 values = max_pool(buffers[r - 1][source])
             return _put(buffer, row, valid, values)
 
-        def stem(q, buffer):
-            begin = q * plan.block
-            lanes, valid = _lanes(plan, begin, schedule.stem_begin[-1])
-            node = schedule.stem[lanes]
-            methods = [o.stem_forward for o in plan.operations]
-            y = _stem_lanes(plan, params, schedule, node, methods)(
-                inputs[schedule.input[node]]
-            )
+        def stem(q, buffer, begins):
+            lanes, valid = _lanes(plan, begins[q], begins[q + 1])
+            node = schedule.node[lanes]
+
+            def method(o, weights, x):
+                return plan.operations[o].stem_forward(weights, x)
+
+            images = inputs[schedule.input[node]]
+            y = _apply(plan, params, schedule, node, method)(images)
             return _put(buffer, schedule.row[node], valid, finish(y, node))
 
-        begins, blocks = _blocks(plan, schedule, r)
-
-        def apply(q, buffer, begins=begins):
+        def apply(q, buffer, begins):
             lanes, valid = _lanes(plan, begins[q], begins[q + 1])
             node = schedule.node[lanes]
             x = _gather(buffer, weights, schedule, node, valid, axis)
-            methods = [o.forward for o in plan.operations]
-            operation, slot = schedule.operation[node[0]], schedule.slot[node]
-            y = _on_slots(plan, params, operation, slot, methods)(x)
+
+            def method(o, weights, x):
+                return plan.operations[o].forward(weights, x)
+
+            y = _apply(plan, params, schedule, node, method)(x)
             return _put(buffer, schedule.row[node], valid, finish(y, node))
 
         rounds = _rounds(_chunks(plan, schedule.imports[r]), axis)
         buffer = jax.lax.fori_loop(0, rounds, bring, buffer)
         if r == 0 and not plan.input_gradient:
-            rounds = _rounds(_chunks(plan, schedule.stem_begin[-1]), axis)
-            buffer = jax.lax.fori_loop(0, rounds, stem, buffer)
-        buffer = jax.lax.fori_loop(0, _rounds(blocks, axis), apply, buffer)
+            begins, blocks = _blocks(plan, schedule, 0, schedule.stem_begin[-1])
+            buffer = jax.lax.fori_loop(
+                0, _rounds(blocks, axis), partial(stem, begins=begins), buffer
+            )
+        begins, blocks = _blocks(plan, schedule, schedule.begin[r], schedule.nodes[r])
+        buffer = jax.lax.fori_loop(
+            0, _rounds(blocks, axis), partial(apply, begins=begins), buffer
+        )
         buffers.append(buffer)
     node, enabled = schedule.output, schedule.enabled
     return _gather(buffers[-1], weights, schedule, node, enabled, axis), buffers
-
-
-def _stem_lanes(
-    plan: Plan,
-    params: Params,
-    schedule: Schedule,
-    node: Array,
-    methods: list[Callable],
-) -> Callable:
-    """Stems of one block may differ in operation: every lane takes its own."""
-
-    def one(node, *operands):
-        def bind(o):
-            lane = jax.tree.map(lambda leaf: leaf[schedule.slot[node]], params[o])
-            return lambda *operands: methods[o](lane, *operands)
-
-        branches = [bind(o) for o in range(len(plan.operations))]
-        if len(branches) == 1:
-            return branches[0](*operands)
-        return jax.lax.switch(schedule.operation[node], branches, *operands)
-
-    return lambda *operands: jax.vmap(one)(node, *operands)
 
 
 def backward(
@@ -253,20 +255,12 @@ def backward(
 
         return jax.tree.map(add, gradients, update)
 
-    def lone(o: int, part: Any, lanes: int) -> tuple:
-        """Gradients of operation ``o`` among zeros for the others."""
-        zeros = [
-            jax.tree.map(lambda leaf: jnp.zeros((lanes, *leaf.shape[1:])), tree)
-            for tree in params
-        ]
-        return (*zeros[:o], part, *zeros[o + 1 :])
-
     gradients = jax.tree.map(jnp.zeros_like, params)
     g = jnp.zeros_like(buffers[last])
     edges = jnp.zeros_like(weights)
     g, edges = scatter(last, g, edges, schedule.output, schedule.enabled, gradient)
     for r in range(last, -1, -1):
-        begins, blocks = _blocks(plan, schedule, r)
+        begins, blocks = _blocks(plan, schedule, schedule.begin[r], schedule.nodes[r])
         blocks = _rounds(blocks, axis)
 
         def reverse(q, carry, r=r, begins=begins, blocks=blocks):
@@ -277,49 +271,14 @@ def backward(
             x = _gather(buffers[r], weights, schedule, node, valid, axis)
             y, received = own(r, g, node, valid)
 
-            def branch(o):
-                def call(*operands):
-                    lanes = jax.tree.map(
-                        lambda leaf: leaf[schedule.slot[node]], params[o]
-                    )
-                    method = jax.vmap(plan.operations[o].backward)
-                    part, dx = method(lanes, *operands)
-                    return lone(o, part, plan.block), dx
+            def method(o, lane, *operands):
+                part, dx = plan.operations[o].backward(lane, *operands)
+                return _among_zeros(params, o, part), dx
 
-                return call
-
-            branches = [branch(o) for o in range(len(plan.operations))]
-            operation = schedule.operation[node[0]]
-            update, dx = jax.lax.switch(operation, branches, x, y, received)
+            apply = _apply(plan, params, schedule, node, method)
+            update, dx = apply(x, y, received)
             g, edges = scatter(r, g, edges, node, valid, dx)
             return g, accumulate(gradients, node, valid, update), edges
-
-        def stem(q, gradients, r=r, g=g):
-            lanes, valid = _lanes(plan, q * plan.block, schedule.stem_begin[-1])
-            node = schedule.stem[lanes]
-            y, received = own(r, g, node, valid)
-            received = jnp.where(y != 0, received, 0)
-
-            def one(node, x, received):
-                def branch(o):
-                    def call(*operands):
-                        lane = jax.tree.map(
-                            lambda leaf: leaf[schedule.slot[node]], params[o]
-                        )
-                        part = plan.operations[o].stem_backward(lane, *operands)
-                        return jax.tree.map(
-                            lambda leaf: leaf[0],
-                            lone(o, jax.tree.map(lambda a: a[None], part), 1),
-                        )
-
-                    return call
-
-                branches = [branch(o) for o in range(len(plan.operations))]
-                return jax.lax.switch(schedule.operation[node], branches, x, received)
-
-            x = inputs[schedule.input[node]]
-            update = jax.vmap(one)(node, x, received)
-            return accumulate(gradients, node, valid, update)
 
         carry = (g, gradients, edges)
         g, gradients, edges = jax.lax.fori_loop(0, blocks, reverse, carry)
@@ -335,10 +294,23 @@ def backward(
             below = jnp.zeros_like(buffers[r - 1])
             g = jax.lax.fori_loop(0, rounds, pull, below)
         elif not plan.input_gradient:
-            rounds = _rounds(_chunks(plan, schedule.stem_begin[-1]), axis)
-            gradients = jax.lax.fori_loop(
-                0, rounds, lambda q, grads, g=g: stem(q, grads, g=g), gradients
-            )
+            begins, blocks = _blocks(plan, schedule, 0, schedule.stem_begin[-1])
+
+            def stem(q, gradients, g=g, begins=begins):
+                lanes, valid = _lanes(plan, begins[q], begins[q + 1])
+                node = schedule.node[lanes]
+                y, received = own(0, g, node, valid)
+
+                def method(o, lane, *operands):
+                    part = plan.operations[o].stem_backward(lane, *operands)
+                    return _among_zeros(params, o, part)
+
+                update = _apply(plan, params, schedule, node, method)(
+                    inputs[schedule.input[node]], jnp.where(y != 0, received, 0)
+                )
+                return accumulate(gradients, node, valid, update)
+
+            gradients = jax.lax.fori_loop(0, _rounds(blocks, axis), stem, gradients)
     given = jnp.zeros_like(inputs)
     if plan.input_gradient:
         capacity = schedule.import_source[0].shape[0]

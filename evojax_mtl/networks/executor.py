@@ -1,9 +1,7 @@
 """Runs a schedule: the tape on CPU, batched products on accelerators.
 
-One differentiable function with its own backward pass and its own batching rule:
-``jax.vmap`` (a sweep of seeds) runs the tape once a member instead of turning its loops
-into masked ones, and folds members into batched work on accelerators. There is no
-forward-mode derivative.
+One differentiable function with its own backward pass and its own batching rule
+(``batching``), so that ``jax.vmap`` of it is fast. There is no forward-mode derivative.
 """
 
 from functools import lru_cache, partial
@@ -11,51 +9,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.schedule import Schedule
 from evojax_mtl.networks import batched, tape
+from evojax_mtl.networks.batching import batchable
 from evojax_mtl.networks.tape import Params, Plan
 
 
-def _batchable(on_cpu: Any, elsewhere: Any, plan: Plan) -> Any:
-    """A function of arrays with the batching rule above."""
+def _executor(on_cpu: Any, elsewhere: Any, plan: Plan) -> Any:
+    """The platform's executor, with a batching rule."""
 
     def single(*args):
-        return on_cpu(plan, *args)
+        cpu, default = partial(on_cpu, plan), partial(elsewhere, plan)
+        return jax.lax.platform_dependent(*args, cpu=cpu, default=default)
 
-    def blocks(*args):
-        return elsewhere(plan, *args)
-
-    @custom_vmap
-    def call(*args):
-        return jax.lax.platform_dependent(*args, cpu=single, default=blocks)
-
-    @call.def_vmap
-    def rule(size, mapped, *args):
-        def spread(flag, value):
-            return value if flag else jnp.broadcast_to(value, (size, *value.shape))
-
-        args = jax.tree.map(spread, tuple(mapped), args)
-
-        def members(*args):
-            return jax.lax.map(lambda one: single(*one), args)
-
-        def folded(*args):
-            lengthened = partial(elsewhere, plan, axis="members")
-            return jax.vmap(lengthened, axis_name="members")(*args)
-
-        out = jax.lax.platform_dependent(*args, cpu=members, default=folded)
-        return out, jax.tree.map(lambda _: True, out)
-
-    return call
+    lengthened = partial(elsewhere, plan, axis="members")
+    return batchable(single, jax.vmap(lengthened, axis_name="members"))
 
 
 @lru_cache(maxsize=64)
 def _differentiable(plan: Plan) -> Any:
-    forward = _batchable(tape.forward, batched.forward, plan)
-    backward = _batchable(tape.backward, batched.backward, plan)
+    forward = _executor(tape.forward, batched.forward, plan)
+    backward = _executor(tape.backward, batched.backward, plan)
 
     @jax.custom_vjp
     def run(params, weights, inputs, schedule, key, rate):

@@ -153,7 +153,7 @@ def forward(
 
         def stem(group, buffer):
             begin, end = schedule.stem_begin[group], schedule.stem_begin[group + 1]
-            head = schedule.stem[begin]
+            head = schedule.node[begin]
             branches = [
                 lambda x, slot, o=o, operation=operation: operation.stem_forward(
                     _slot(params, o, slot), x
@@ -166,7 +166,7 @@ def forward(
             )
 
             def write(j, buffer):
-                node = schedule.stem[j]
+                node = schedule.node[j]
                 return put(buffer, finish(y, node), schedule.row[node])
 
             return jax.lax.fori_loop(begin, end, write, buffer)
@@ -289,10 +289,10 @@ def backward(
         def stem(group, carry, r=r):
             g, gradients = carry
             begin, end = schedule.stem_begin[group], schedule.stem_begin[group + 1]
-            head = schedule.stem[begin]
+            head = schedule.node[begin]
 
             def add(j, total):
-                y, received = own(schedule.stem[j], g, r)
+                y, received = own(schedule.node[j], g, r)
                 return total + jnp.where(y != 0, received, 0)
 
             total = jax.lax.fori_loop(begin, end, add, jnp.zeros_like(g[0]))

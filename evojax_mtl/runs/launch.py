@@ -108,8 +108,14 @@ def build(settings: Settings, tasks: list[Task]) -> Program:
     members = settings.members
     configs = [dataclasses.replace(settings.config, **m.changes) for m in members]
     rates = [factory(config, data).hyperparameters() for config in configs]
+    # counts set capacities, which must do for every member
+    counts = {
+        name: max(getattr(config, name) for config in configs)
+        for name, value in members[0].changes.items()
+        if isinstance(value, int)
+    }
     return Program(
-        factory(settings.config, data),
+        factory(dataclasses.replace(settings.config, **counts), data),
         loaded,
         [member.seed for member in members],
         rates if settings.sweep else rates[:1],

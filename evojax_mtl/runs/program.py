@@ -89,7 +89,7 @@ class Program:
         self.ticks = search.ticks(self.data)
         self._init = jax.jit(self._map(_seeded(search), swept))
         self._advance = jax.jit(
-            self._map(search.advance, swept, extra=3), donate_argnums=0
+            self._map(_advanced(search), swept, extra=3), donate_argnums=0
         )
         self._test = _Prepared(self._map(search.test, swept, extra=1))
         self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s))
@@ -191,9 +191,32 @@ def _host(hyperparameters: Any) -> Any:
 
 def _seeded(search: Search) -> Callable[..., Any]:
     def init(seed: Any, hyperparameters: Any, data: Dataset) -> Any:
-        return search.init(jax.random.key(seed), hyperparameters, data)
+        return _strong(search.init(jax.random.key(seed), hyperparameters, data))
 
     return init
+
+
+def _advanced(search: Search) -> Callable[..., Any]:
+    def advance(*arguments: Any) -> Any:
+        state, metrics = search.advance(*arguments)
+        return _strong(state), metrics
+
+    return advance
+
+
+def _strong(state: Any) -> Any:
+    """``state`` without weak types.
+
+    They do not survive a checkpoint: a resumed run would compile a program that
+    differs from the cached one in nothing else.
+    """
+
+    def strip(x: Any) -> Any:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(strip, state)
 
 
 def _only(data: Dataset, split: int) -> Dataset:

@@ -222,7 +222,8 @@ class Runner:
         """Writes ``summary.json``."""
         lines = self.folder.read_metrics()
         shape = (self.program.population, len(self.tasks))
-        validation = lines[-1]["validation"] if lines else np.full(shape, np.nan)
+        last = lines[-1] if lines else {"validation": np.full(shape, np.nan)}
+        validation = last.get("kept", last["validation"])
         compiled = self.counter.compilations
         first = compiled if self._first_generation is None else self._first_generation
         result = {

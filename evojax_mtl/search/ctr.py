@@ -18,6 +18,7 @@ none to copy. A challenger that loses leaves its traces in the shared modules. D
 from the paper: ``mutations`` nodes can be added a generation instead of one.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from evojax_mtl.architectures.schedule import depths
+from evojax_mtl.architectures.schedule import rows_bound
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.genomes import routings
 from evojax_mtl.genomes.routings import Routing
@@ -83,15 +84,14 @@ class CTR(RoutedSearch):
     def initial_capacities(self, genome: Routing) -> tuple[int, ...]:
         """Twice what the chains need, and the first generation's additions."""
         rows = np.array(super().initial_capacities(genome)) * _SLACK
-        return tuple(int(r) for r in rows + self._additions())
+        return tuple(int(r) for r in rows + self.additions())
 
-    def _additions(self) -> int:
+    def additions(self) -> int:
         """Rows that a generation can add to a resolution, at most.
 
-        Each mutation adds one node there or one import; each task's image may need a
-        row of its own once a stem reads more than the image.
+        Each mutation adds one node there, or an import of its output.
         """
-        return self.tasks * (self.config.mutations + 1)
+        return self.tasks * self.config.mutations
 
     def propose(
         self, key: Array, state: RoutedState, hyperparameters: Hyperparameters
@@ -176,12 +176,11 @@ class CTR(RoutedSearch):
         }
 
     def _room(self, state: RoutedState) -> Array:
-        pair = jax.tree.map(lambda x: x.at[:, 1].set(x[:, 0]), state.genome)
-        architecture = self.architecture(pair)
-        lists = self.schedule(
-            architecture, state.capacities, depth=depths(architecture)
-        )
-        return (lists.rows + self._additions()).astype(jnp.int32)
+        """Rows that champions and their copies need."""
+        champions = routings.decode(jax.tree.map(lambda x: x[:, 0], state.genome))
+        count = partial(rows_bound, resolutions=len(state.capacities))
+        rows = jax.vmap(count)(champions).sum(0) * self.individuals
+        return rows.astype(jnp.int32)
 
     def grow(self, state: RoutedState) -> RoutedState:
         """Rows where they may run out, and room for nodes after an extension."""

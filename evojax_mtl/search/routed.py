@@ -10,6 +10,7 @@ validation split, then selection. If the mean validation metric of the champions
 best so far, the whole system is kept; the test uses the last system kept.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,13 +21,21 @@ from jaxtyping import Array, Bool, Float, Int
 from evojax_mtl.architectures.schedule import Schedule, depths, rows_bound, schedule
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.configs import RoutedConfig
-from evojax_mtl.evaluation.classification import correct, cross_entropy
-from evojax_mtl.evaluation.optimizers import apply_gradients, optimizer
+from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.optimizers import optimizer
+from evojax_mtl.evaluation.training import (
+    Tally,
+    loss_and_gradients,
+    no_tally,
+    score_batch,
+    train_iteration,
+)
 from evojax_mtl.networks.operations import ConvolutionModule
-from evojax_mtl.networks.supernet import RoutedNetworks, Supernet, finite_networks
+from evojax_mtl.networks.supernet import RoutedNetworks, Supernet
 from evojax_mtl.pytrees import pytree, static
+from evojax_mtl.search.description import describe
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
-from evojax_mtl.tasks.dataset import TEST, VALIDATION, Batch, Dataset
+from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
 
 WORST = -1.0
 """Fitness of a network whose outputs are not finite, below any accuracy."""
@@ -42,17 +51,6 @@ class Snapshot:
 
 
 @pytree
-class Tally:
-    """Sums over the generation so far."""
-
-    loss: Float[Array, ""]
-    skipped: Int[Array, ""]
-    right: Int[Array, "P"]
-    seen: Int[Array, "P"]
-    finite: Bool[Array, "P"]
-
-
-@pytree
 class RoutedState:
     """Everything that changes.
 
@@ -64,7 +62,7 @@ class RoutedState:
       genome: what the method evolves, ``(T, I, ...)``.
       tally: sums over the current generation.
       best: the last system kept.
-      room: rows per resolution that the next generation may need.
+      room: rows per resolution that the champions and their copies need.
       capacities: rows per resolution that there are.
     """
 
@@ -91,6 +89,7 @@ class RoutedSearch:
     individuals: int = 1
 
     def __init__(self, config: RoutedConfig, data: Dataset) -> None:
+        """Reads the shapes; raises ``UserError`` where they do not fit."""
         self.config = config
         self.tasks = data.tasks
         self.names = data.names
@@ -103,8 +102,6 @@ class RoutedSearch:
         self._check()
 
     def _check(self) -> None:
-        from evojax_mtl.errors import UserError
-
         if min(self.size) < 4:
             raise UserError(f"images: found {self.size} pixels, must be at least 4 x 4")
         if self.config.filters < self.image_channels:
@@ -134,6 +131,15 @@ class RoutedSearch:
     def edge_logits(self, merge: Array) -> Float[Array, "P E"]:
         """The scale of each edge from the learned ones."""
         return merge
+
+    def merge_scales(self, networks: list[dict[str, Any]]) -> int:
+        """Learned merge scales that the described networks use."""
+        targets = [[e["target"] for e in network["edges"]] for network in networks]
+        return sum(t.count(node) > 1 for t in targets for node in t)
+
+    def additions(self) -> int:
+        """Rows that a generation can add to a resolution, at most."""
+        return 0
 
     def propose(
         self, key: Array, state: RoutedState, hyperparameters: Hyperparameters
@@ -193,9 +199,9 @@ class RoutedSearch:
             params=params,
             optimizer=self.transformation.init(params),
             genome=genome,
-            tally=self._no_tally(),
+            tally=no_tally(self.networks),
             best=Snapshot(params, genome, jnp.full((self.tasks,), WORST, jnp.float32)),
-            room=jnp.asarray(capacities, jnp.int32),
+            room=jnp.asarray(capacities, jnp.int32) - self.additions(),
             capacities=capacities,
         )
 
@@ -218,7 +224,7 @@ class RoutedSearch:
 
         def begin(state):
             proposed = self.propose(key, state, hyperparameters)
-            return proposed.replace(tally=self._no_tally())
+            return proposed.replace(tally=no_tally(self.networks))
 
         state = jax.lax.cond(first, begin, lambda state: state, state)
         architecture = self.architecture(state.genome)
@@ -226,17 +232,18 @@ class RoutedSearch:
         lists = self.schedule(architecture, state.capacities, depth=depth)
         model = self.model(state.genome)
 
+        gradients = loss_and_gradients(model, self.inputs)
+
         def train(tick, carry):
             batch_key, dropout_key = jax.random.split(jax.random.fold_in(key, tick + 1))
             batch = data.sample(batch_key, self.config.batch)
-            return self._train(
-                carry,
-                model,
+            return train_iteration(
+                partial(gradients, architecture=architecture, lists=lists),
+                self.transformation,
                 hyperparameters,
-                data,
-                architecture,
-                lists,
+                carry,
                 batch,
+                data,
                 dropout_key,
             )
 
@@ -244,8 +251,9 @@ class RoutedSearch:
         params, optimizer_state, tally = jax.lax.fori_loop(
             start, jnp.minimum(stop, iterations), train, carry
         )
+        everyone = np.ones(self.networks, bool)
         tally = self._score(
-            params, state, architecture, depth, data, VALIDATION, tally, start, stop
+            params, state, depth, data, VALIDATION, tally, start, stop, everyone
         )
         state = state.replace(params=params, optimizer=optimizer_state, tally=tally)
         last = jnp.equal(stop, self.ticks(data))
@@ -284,19 +292,17 @@ class RoutedSearch:
     ) -> Float[Array, "T"]:
         """Accuracy of the result's champions on the test split."""
         state = self.final_state(state)
-        architecture = self.architecture(state.genome)
-        batches = data.batches(TEST, self.config.evaluation_batch)
+        begin = self.config.iterations
         tally = self._score(
             state.params,
             state,
-            architecture,
-            depths(architecture),
+            depths(self.architecture(state.genome)),
             data,
             TEST,
-            self._no_tally(),
-            self.config.iterations,
-            self.config.iterations + batches,
-            champions_only=True,
+            no_tally(self.networks),
+            begin,
+            begin + data.batches(TEST, self.config.evaluation_batch),
+            np.arange(self.networks) % self.individuals == 0,
         )
         return jnp.maximum(self._fitness(tally)[:, 0], 0)
 
@@ -322,6 +328,7 @@ class RoutedSearch:
     def grow(self, state: RoutedState) -> RoutedState:
         """All capacities by half, until the next generation surely fits."""
         room = np.asarray(state.room).reshape(-1, len(state.capacities)).max(0)
+        room = room + self.additions()
         capacities = np.array(state.capacities)
         while (room > capacities).any():
             capacities += -(-capacities // 2)
@@ -331,8 +338,6 @@ class RoutedSearch:
 
     def describe(self, state: RoutedState) -> dict[str, Any]:
         """See ``Search.describe``."""
-        from evojax_mtl.search.description import describe
-
         return describe(self, state)
 
     # The parts.
@@ -376,92 +381,31 @@ class RoutedSearch:
             rows += rows_bound(one, resolutions)
         return tuple(int(r) for r in rows)
 
-    def _train(
-        self,
-        carry: tuple[Any, Any, Tally],
-        model: RoutedNetworks,
-        hyperparameters: Hyperparameters,
-        data: Dataset,
-        architecture: Architecture,
-        lists: Schedule,
-        batch: Batch,
-        key: Array,
-    ) -> tuple[Any, Any, Tally]:
-        params, optimizer_state, tally = carry
-
-        def loss(params):
-            logits = model.apply(
-                {"params": params},
-                batch.images,
-                architecture,
-                lists,
-                train=True,
-                key=key,
-                rate=hyperparameters["dropout"],
-            )
-            labels, mask = batch.labels[self.inputs], batch.mask[self.inputs]
-            classes = data.classes[self.inputs]
-            finite = finite_networks(logits)
-            return jnp.sum(cross_entropy(logits, labels, mask, classes)), finite
-
-        (value, finite), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        params, optimizer_state, taken = apply_gradients(
-            self.transformation,
-            gradients,
-            optimizer_state,
-            params,
-            hyperparameters["learning_rate"],
-        )
-        tally = tally.replace(
-            loss=tally.loss + value,
-            skipped=tally.skipped + ~taken,
-            finite=tally.finite & finite,
-        )
-        return params, optimizer_state, tally
-
     def _score(
         self,
         params: Any,
         state: RoutedState,
-        architecture: Architecture,
         depth: Int[Array, "P N"],
         data: Dataset,
         split: int,
         tally: Tally,
         start: Array | int,
         stop: Array | int,
-        champions_only: bool = False,
+        counted: np.ndarray,
     ) -> Tally:
         """``tally`` plus the batches of ``split`` among ticks ``start`` to ``stop``."""
-        size = self.config.evaluation_batch
-        model, iterations = self.model(state.genome), self.config.iterations
-        counted = np.ones(self.networks, bool)
-        if champions_only:
-            counted = np.arange(self.networks) % self.individuals == 0
+        size, iterations = self.config.evaluation_batch, self.config.iterations
+        architecture, model = self.architecture(state.genome), self.model(state.genome)
 
         def score(tick, tally):
             index = tick - iterations
             batch = data.batch_at(split, index, size)
-            left = data.sizes[split][self.inputs] > index * size
-            enabled = left & counted
+            enabled = (data.sizes[split][self.inputs] > index * size) & counted
             lists = self.schedule(
                 architecture, state.capacities, enabled=enabled, depth=depth
             )
-            logits = model.apply(
-                {"params": params},
-                batch.images,
-                architecture,
-                lists,
-                train=False,
-                key=state.key,
-                rate=0.0,
-            )
-            labels, mask = batch.labels[self.inputs], batch.mask[self.inputs]
-            right = correct(logits, labels, mask, data.classes[self.inputs])
-            return tally.replace(
-                right=tally.right + jnp.where(enabled, right, 0),
-                seen=tally.seen + jnp.where(enabled, mask.sum(1), 0),
-                finite=tally.finite & (finite_networks(logits) | ~enabled),
+            return score_batch(
+                model, self.inputs, params, architecture, lists, batch, data, tally
             )
 
         begin = jnp.maximum(start, iterations)
@@ -493,13 +437,3 @@ class RoutedSearch:
             "kept": jnp.maximum(kept, 0),
             **chosen,
         }
-
-    def _no_tally(self) -> Tally:
-        zeros = jnp.zeros((self.networks,), jnp.int32)
-        return Tally(
-            loss=jnp.zeros(()),
-            skipped=jnp.zeros((), jnp.int32),
-            right=zeros,
-            seen=zeros,
-            finite=jnp.ones((self.networks,), bool),
-        )

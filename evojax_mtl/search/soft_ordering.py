@@ -64,8 +64,13 @@ class SoftOrdering(RoutedSearch):
         return (self.tasks, self.config.depth, self.config.modules)
 
     def edge_logits(self, merge: Float[Array, "T D L"]) -> Float[Array, "P E"]:
-        """Every edge that leaves layer ``l`` at depth ``d`` has scale ``S[t, d, l]``."""
+        """An edge out of layer ``l`` at depth ``d`` has scale ``S[t, d, l]``."""
+        xp = np if isinstance(merge, np.ndarray) else jnp
         layers = self.config.modules
-        inner = jnp.repeat(merge[:, :-1].reshape(self.tasks, -1), layers, axis=1)
-        entry = jnp.zeros((self.tasks, layers))
-        return jnp.concatenate([entry, inner, merge[:, -1]], axis=1)
+        inner = xp.repeat(merge[:, :-1].reshape(self.tasks, -1), layers, axis=1)
+        entry = np.zeros((self.tasks, layers), merge.dtype)
+        return xp.concatenate([entry, inner, merge[:, -1]], axis=1)
+
+    def merge_scales(self, networks: list[dict[str, Any]]) -> int:
+        """All of ``S``: layers at one depth share the scales they read."""
+        return self.tasks * self.config.depth * self.config.modules

@@ -29,3 +29,11 @@ def fake_method():
     yield
     sources.load_tasks = before
     del methods.METHODS["fake"]
+
+
+@pytest.fixture
+def without_reports(monkeypatch):
+    """Spares the second that each run's report takes."""
+    from evojax_mtl.runs import report
+
+    monkeypatch.setattr(report, "write_report", lambda *_: None)

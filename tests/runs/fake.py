@@ -53,7 +53,7 @@ class Fake:
             key=key,
             weights=jnp.zeros((tasks, capacity)),
             empty=jnp.zeros((tasks, 0)),
-            loss=jnp.zeros(tasks),
+            loss=jnp.full(tasks, 1.0),  # weakly typed, as careless code leaves it
             capacity=capacity,
         )
 

@@ -14,6 +14,8 @@ from tests.runs.helpers import (
     wait_for,
 )
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 # Ticks long enough that a process can be caught between two generations.
 SETTING = ("--generations", "6", "--iterations", "6")
 SLOW = (*SETTING, "--work", "8000")
@@ -186,6 +188,8 @@ def test_branch_leaves_the_source_alone(whole, tmp_path):
     words = ["resume", str(short), "--set", "generations=6", "--out", str(out)]
     assert main(words) == 0
     assert_same_result(whole, out)
+    # The programs are those of the first run, which the cache holds.
+    assert summary(out)["compilations"] == 0
     after = (short / "best.json").read_bytes(), (short / "config.json").read_bytes()
     assert before == after
     other = tmp_path / "other"

@@ -11,6 +11,8 @@ from evojax_mtl.runs.progress import Progress, duration
 from evojax_mtl.runs.runner import Pacer
 from tests.runs.helpers import run
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 def test_blocks_grow_to_the_target_and_keep_below_it():
     pacer, tick, blocks = Pacer(2.5), 0, []

@@ -5,6 +5,8 @@ import pytest
 
 from tests.runs.helpers import command, run, summary
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 SETTING = ("--iterations", "5", "--max-tasks", "3")
 
 

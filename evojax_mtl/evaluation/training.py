@@ -1,0 +1,165 @@
+"""One training iteration, one validation batch, of all networks together.
+
+Shape legend: ``P`` networks, ``T`` tasks, ``B`` examples a task, ``L`` classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from evojax_mtl.architectures.schedule import Schedule
+from evojax_mtl.architectures.table import Architecture
+from evojax_mtl.evaluation.classification import correct, cross_entropy
+from evojax_mtl.evaluation.optimizers import apply_gradients
+from evojax_mtl.networks.batching import batchable
+from evojax_mtl.networks.supernet import RoutedNetworks, finite_networks
+from evojax_mtl.pytrees import pytree
+from evojax_mtl.tasks.dataset import Batch, Dataset
+
+
+@pytree
+class Tally:
+    """Sums over the generation so far.
+
+    Attributes:
+      loss: sum of the networks' losses over iterations (nats).
+      skipped: iterations whose gradient was not finite, which changed nothing.
+      right: examples classified right.
+      seen: examples with a label.
+      finite: networks whose outputs have all been finite.
+    """
+
+    loss: Float[Array, ""]
+    skipped: Int[Array, ""]
+    right: Int[Array, "P"]
+    seen: Int[Array, "P"]
+    finite: Bool[Array, "P"]
+
+
+def no_tally(networks: int) -> Tally:
+    """Of nothing."""
+    zeros = jnp.zeros((networks,), jnp.int32)
+    return Tally(
+        loss=jnp.zeros((), jnp.float32),
+        skipped=jnp.zeros((), jnp.int32),
+        right=zeros,
+        seen=zeros,
+        finite=jnp.ones((networks,), bool),
+    )
+
+
+def loss_and_gradients(
+    model: RoutedNetworks, inputs: np.ndarray
+) -> Callable[..., tuple[Array, Array, Any]]:
+    """A function that returns loss, which networks are finite, and gradients.
+
+    The losses of all networks are summed. Under ``jax.vmap`` the whole of it runs once
+    a member on CPU, so that the members share one set of buffers.
+
+    Args:
+      model: the networks.
+      inputs: task of each network, ``(P,)``.
+    """
+
+    def evaluate(params, architecture, lists, batch, classes, key, rate):
+        def loss(params):
+            logits = model.apply(
+                {"params": params},
+                batch.images,
+                architecture,
+                lists,
+                train=True,
+                key=key,
+                rate=rate,
+            )
+            labels, mask = batch.labels[inputs], batch.mask[inputs]
+            losses = cross_entropy(logits, labels, mask, classes[inputs])
+            return jnp.sum(losses), finite_networks(logits)
+
+        (value, finite), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        return value, finite, gradients
+
+    call = batchable(evaluate)
+
+    def named(params, batch, classes, key, rate, *, architecture, lists):
+        rate = jnp.asarray(rate, jnp.float32)
+        return call(params, architecture, lists, batch, classes, key, rate)
+
+    return named
+
+
+def train_iteration(
+    gradients: Callable[..., tuple[Array, Array, Any]],
+    transformation: optax.GradientTransformation,
+    hyperparameters: dict[str, Any],
+    carry: tuple[Any, Any, Tally],
+    batch: Batch,
+    data: Dataset,
+    key: Array,
+) -> tuple[Any, Any, Tally]:
+    """One step of the optimiser.
+
+    Args:
+      gradients: ``loss_and_gradients`` with architecture and schedule bound.
+      transformation: the optimiser.
+      hyperparameters: ``learning_rate`` and ``dropout``.
+      carry: weights, the optimiser's state, the tally; returned changed.
+      batch: examples of every task.
+      data: tells the number of classes.
+      key: dropout's.
+    """
+    params, state, tally = carry
+    rate = hyperparameters["dropout"]
+    value, finite, slopes = gradients(params, batch, data.classes, key, rate)
+    params, state, taken = apply_gradients(
+        transformation, slopes, state, params, hyperparameters["learning_rate"]
+    )
+    tally = tally.replace(
+        loss=tally.loss + value,
+        skipped=tally.skipped + ~taken,
+        finite=tally.finite & finite,
+    )
+    return params, state, tally
+
+
+def score_batch(
+    model: RoutedNetworks,
+    inputs: np.ndarray,
+    params: Any,
+    architecture: Architecture,
+    lists: Schedule,
+    batch: Batch,
+    data: Dataset,
+    tally: Tally,
+) -> Tally:
+    """``tally`` plus the networks that ``lists`` enables on ``batch``."""
+
+    def evaluate(params, architecture, lists, batch, key):
+        logits = model.apply(
+            {"params": params},
+            batch.images,
+            architecture,
+            lists,
+            train=False,
+            key=key,
+            rate=0.0,
+        )
+        labels, mask = batch.labels[inputs], batch.mask[inputs]
+        right = correct(logits, labels, mask, data.classes[inputs])
+        return right, mask.sum(1), finite_networks(logits)
+
+    unused = jax.random.key(0)
+    right, seen, finite = batchable(evaluate)(
+        params, architecture, lists, batch, unused
+    )
+    enabled = lists.enabled
+    return tally.replace(
+        right=tally.right + jnp.where(enabled, right, 0),
+        seen=tally.seen + jnp.where(enabled, seen, 0),
+        finite=tally.finite & (finite | ~enabled),
+    )

@@ -1,0 +1,136 @@
+"""Liang 2018, Table 1 and Fig. 7: the methods without CoDeepNEAT.
+
+Paper (10 runs, 20 Omniglot alphabets at 105 x 105, 30,000 iterations of one image a
+task): test accuracy 60.81 single task, 66.59 soft ordering, 82.36 CTR.
+
+    python -m experiments.papers.liang2018_omniglot --scale study --seeds 2
+
+Every method gets the same data, modules, iterations and tuning: the learning rates and
+dropouts of ``GRID`` are tried with one seed for ``--tuning-generations``, the best mean
+validation accuracy is kept, and with it every seed runs at full length. Runs that are
+there already are not repeated, those cut off go on.
+
+Hardware: 2 CPU cores; ``smoke`` (embedded alphabets) some minutes, ``laptop`` about an
+hour, ``study`` about four.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from evojax_mtl import cli
+from evojax_mtl.runs.summary import mean_and_error
+
+METHODS = ("single-task", "soft-ordering", "ctr")
+GRID = {"learning_rate": (1e-3, 2e-3), "dropout": (0.1, 0.3, 0.5)}
+PAPER = {"single-task": 60.81, "soft-ordering": 66.59, "ctr": 82.36}
+RESULTS = Path(__file__).parent / "results"
+
+
+def command(arguments: list[str]) -> None:
+    """Runs ``evojax-mtl``; ends where it fails."""
+    status = cli.main(arguments)
+    if status:
+        sys.exit(status)
+
+
+def finished(folder: Path) -> dict | None:
+    """The summary of a completed run."""
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text()) if path.exists() else {}
+    return summary if summary.get("status") == "completed" else None
+
+
+def run(folder: Path, method: str, options: dict[str, object]) -> dict:
+    """A run's summary, from its folder if it is complete there."""
+    if not finished(folder):
+        if any(folder.glob("checkpoints/*")):
+            command(["resume", str(folder)])
+        else:
+            pairs = ((f"--{k.replace('_', '-')}", str(v)) for k, v in options.items())
+            flags = itertools.chain.from_iterable(pairs)
+            command(["run", method, *flags, "--out", str(folder)])
+    summary = finished(folder)
+    if summary is None:
+        sys.exit(f"{folder}: the run did not complete")
+    return summary
+
+
+def tune(out: Path, method: str, common: dict[str, object], generations: int) -> dict:
+    """The values of ``GRID`` with the best validation accuracy, and all trials."""
+    trials = []
+    for values in itertools.product(*GRID.values()):
+        choice = dict(zip(GRID, values, strict=True))
+        name = "-".join(str(v) for v in values)
+        options = common | choice | {"generations": generations, "seed": 0}
+        summary = run(out / "tuning" / method / name, method, options)
+        trials.append(choice | {"validation": summary["mean_validation"]})
+    best = max(trials, key=lambda trial: trial["validation"])
+    return {"best": {name: best[name] for name in GRID}, "trials": trials}
+
+
+def compare(results: dict[str, dict]) -> list[dict]:
+    """Differences of the mean test accuracies, with Welch's t-test over the seeds."""
+    rows = []
+    for a, b in itertools.combinations(results, 2):
+        first, second = results[a]["test"], results[b]["test"]
+        test = stats.ttest_ind(second, first, equal_var=False)
+        gap = float(np.mean(second) - np.mean(first))
+        rows.append({"methods": [a, b], "gap": gap, "p": float(test.pvalue)})
+    return rows
+
+
+def main() -> None:
+    """Tunes, runs, and writes ``results/liang2018_omniglot_SCALE.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", default="smoke")
+    parser.add_argument("--tasks", help="glyphs at smoke, else omniglot")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--tuning-generations", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path("runs/liang2018_omniglot"))
+    chosen = parser.parse_args()
+    tasks = chosen.tasks or ("glyphs" if chosen.scale == "smoke" else "omniglot")
+    common = {"tasks": tasks, "scale": chosen.scale}
+    out = chosen.out / chosen.scale
+    results, tuned = {}, {}
+    for method in METHODS:
+        tuned[method] = tune(out, method, common, chosen.tuning_generations)
+        options = common | tuned[method]["best"]
+        seeds = [
+            run(out / method / str(seed), method, options | {"seed": seed})
+            for seed in range(1, chosen.seeds + 1)
+        ]
+        results[method] = {
+            split: [summary[f"mean_{split}"] for summary in seeds]
+            for split in ("validation", "test")
+        } | {"wall_seconds": [summary["wall_seconds"] for summary in seeds]}
+    folders = [
+        str(out / m / str(s)) for m in METHODS for s in range(1, 1 + chosen.seeds)
+    ]
+    command(["report", *folders, "--out", str(out / "report.html")])
+    record = {
+        "scale": chosen.scale,
+        "tasks": tasks,
+        "seeds": chosen.seeds,
+        "tuning_generations": chosen.tuning_generations,
+        "paper_test_percent": PAPER,
+        "tuning": tuned,
+        "results": results,
+        "comparisons": compare(results) if chosen.seeds > 1 else [],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"liang2018_omniglot_{chosen.scale}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    for method, result in results.items():
+        mean, error = mean_and_error([100 * accuracy for accuracy in result["test"]])
+        print(f"{method:14} test {mean:.2f} +- {error:.2f} %, paper {PAPER[method]} %")
+    print(f"{path}; {out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()
