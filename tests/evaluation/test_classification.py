@@ -21,9 +21,10 @@ count = jax.jit(correct)
 def by_optax(logits):
     """Mean over the masked examples of each network's own classes."""
     means = []
-    for p, classes in enumerate(CLASSES):
+    for p, classes in enumerate(CLASSES.tolist()):
+        (rows,) = np.nonzero(np.asarray(MASK)[p])
         each = optax.softmax_cross_entropy_with_integer_labels(
-            logits[p, MASK[p], :classes], LABELS[p, MASK[p]]
+            logits[p, rows, :classes], LABELS[p, rows]
         )
         means.append(each.mean())
     return jnp.stack(means)
