@@ -19,7 +19,7 @@ TASKS, MODULES, CHANNELS, SIZE, BATCH, ROOM = 2, 3, 4, 9, 2, 6
 INPUTS = np.array([0, 0, 1, 1], np.int32)
 START = routings.chain((SIZE, SIZE), MODULES, MODULES, ROOM)
 RESOLUTIONS = int(START.resolution.max()) + 1
-RATE = np.float32(0.3)
+RATE, ZERO = np.float32(0.3), np.float32(0)
 CAPACITY = 26
 
 
@@ -149,7 +149,7 @@ def test_idle_capacity_changes_no_bit():
 
 def test_padding_of_the_tables_changes_no_bit():
     architecture, params, logits, images = case(3)
-    lists = learn(plan_of())(architecture, params, logits, images, KEY, 0.0)
+    lists = learn(plan_of())(architecture, params, logits, images, KEY, ZERO)
     rng = np.random.default_rng(2)
     # what unused nodes and edges hold must not matter
     unused = ~architecture.edge
@@ -159,7 +159,12 @@ def test_padding_of_the_tables_changes_no_bit():
         resolution=np.where(architecture.active, architecture.resolution, 1),
     )
     changed = learn(plan_of())(
-        other, params, np.where(unused, 50, logits).astype(np.float32), images, KEY, 0.0
+        other,
+        params,
+        np.where(unused, 50, logits).astype(np.float32),
+        images,
+        KEY,
+        ZERO,
     )
     for a, b in zip(jax.tree.leaves(lists), jax.tree.leaves(changed), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -206,7 +211,7 @@ def test_evaluation_drops_nothing():
     evaluating = dataclasses.replace(plan, train=False)
     arguments = arguments_of(plan, 6)
     got, _ = jax.jit(partial(tape.forward, evaluating))(*arguments)
-    expected, _ = by_tape(plan)(*arguments[:-1], np.float32(0))
+    expected, _ = by_tape(plan)(*arguments[:-1], ZERO)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     dropped, _ = by_tape(plan)(*arguments)
     assert np.abs(dropped - got).max() > 0.1
