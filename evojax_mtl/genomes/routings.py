@@ -125,8 +125,9 @@ def add_node(
     pair_key, module_key = jax.random.split(key)
     valid = downstream(routing)
     pair = jax.random.categorical(pair_key, jnp.where(valid, 0.0, -jnp.inf).ravel())
+    pair = pair.astype(jnp.int32)
     u, v = pair // valid.shape[1], pair % valid.shape[1]
-    k = jax.random.randint(module_key, (), 0, modules)
+    k = jax.random.randint(module_key, (), 0, modules, jnp.int32)
     node, edge = routing.nodes, routing.edges
     room = node < routing.module.shape[0]
     grown = Routing(
