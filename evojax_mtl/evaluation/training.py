@@ -18,12 +18,11 @@ from evojax_mtl.evaluation.classification import correct, cross_entropy
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.networks.batching import batchable
 from evojax_mtl.networks.supernet import RoutedNetworks, finite_networks
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 from evojax_mtl.tasks.dataset import Batch, Dataset
 
 
-@pytree
-class Tally:
+class Tally(Pytree):
     """Sums over the generation so far.
 
     Attributes:

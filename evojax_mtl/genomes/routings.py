@@ -21,13 +21,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT, Architecture
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 
 _CHAIN = 2
 
 
-@pytree
-class Routing:
+class Routing(Pytree):
     """A routing's graph; leading axes stack routings.
 
     Attributes:

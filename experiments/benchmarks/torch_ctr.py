@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 
+
 class Networks(torch.nn.Module):
     """``P`` networks over ``K`` shared convolution modules.
 
