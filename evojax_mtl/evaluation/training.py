@@ -67,7 +67,7 @@ def loss_and_gradients(
 
     def evaluate(params, architecture, lists, batch, classes, key, rate):
         def loss(params):
-            logits = model.apply(
+            logits: Any = model.apply(
                 {"params": params},
                 batch.images,
                 architecture,
@@ -139,7 +139,7 @@ def score_batch(
     """``tally`` plus the networks that ``lists`` enables on ``batch``."""
 
     def evaluate(params, architecture, lists, batch, key):
-        logits = model.apply(
+        logits: Any = model.apply(
             {"params": params},
             batch.images,
             architecture,

@@ -15,6 +15,8 @@ among all valid ones, with u possibly the input and v the output. An edge u -> w
 may repeat an existing one with the same module: the paper does not forbid it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,14 +79,15 @@ def chain(size: tuple[int, int], modules: int, depth: int, additions: int) -> Ro
     target = np.zeros(edges + 2 * additions, np.int32)
     path = [INPUT, *range(_CHAIN, _CHAIN + depth), OUTPUT]
     source[:edges], target[:edges] = path[:-1], path[1:]
-    return Routing(
-        module=module,
-        resolution=resolution,
-        nodes=np.int32(_CHAIN + depth),
-        source=source,
-        target=target,
-        edges=np.int32(edges),
-    )
+    arrays: dict[str, Any] = {
+        "module": module,
+        "resolution": resolution,
+        "nodes": np.int32(_CHAIN + depth),
+        "source": source,
+        "target": target,
+        "edges": np.int32(edges),
+    }
+    return Routing(**arrays)
 
 
 def enlarge(routing: Routing, additions: int) -> Routing:
@@ -143,8 +146,8 @@ def add_node(
 
 def decode(routing: Routing) -> Architecture:
     """The architecture: one operation, weights shared by module."""
-    nodes = np.arange(routing.module.shape[-1])
-    edges = np.arange(routing.source.shape[-1])
+    nodes: Any = np.arange(routing.module.shape[-1])
+    edges: Any = np.arange(routing.source.shape[-1])
     return Architecture(
         operation=routing.module * 0,
         slot=routing.module,

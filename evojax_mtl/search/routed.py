@@ -85,6 +85,7 @@ class RoutedSearch:
 
     method: str
     individuals: int = 1
+    config: Any
 
     def __init__(self, config: RoutedConfig, data: Dataset) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
