@@ -18,12 +18,11 @@ from evojax_mtl.evaluation.classification import correct, cross_entropy
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.networks.batching import batchable
 from evojax_mtl.networks.supernet import RoutedNetworks, finite_networks
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 from evojax_mtl.tasks.dataset import Batch, Dataset
 
 
-@pytree
-class Tally:
+class Tally(Pytree):
     """Sums over the generation so far.
 
     Attributes:
@@ -68,7 +67,7 @@ def loss_and_gradients(
 
     def evaluate(params, architecture, lists, batch, classes, key, rate):
         def loss(params):
-            logits = model.apply(
+            logits: Any = model.apply(
                 {"params": params},
                 batch.images,
                 architecture,
@@ -140,7 +139,7 @@ def score_batch(
     """``tally`` plus the networks that ``lists`` enables on ``batch``."""
 
     def evaluate(params, architecture, lists, batch, key):
-        logits = model.apply(
+        logits: Any = model.apply(
             {"params": params},
             batch.images,
             architecture,

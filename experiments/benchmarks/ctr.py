@@ -6,6 +6,7 @@ Shape legend: ``T`` tasks, ``P`` networks (champion and challenger of each task)
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -251,12 +252,18 @@ def against_torch(
     params = ours.params()
     images, labels = np.asarray(ours.data.images), np.asarray(ours.data.labels)
     peers = {}
-    for label, channels_last in (("channels first", False), ("channels last", True)):
-        networks = torch_networks(ours, params, channels_last)
+    # one thread is ahead where others keep the machine busy
+    for threads, layout in product((2, 1), ("first", "last")):
         trainer = torch_ctr.Trainer(
-            networks, images, labels, batch=size.batch, learning_rate=LEARNING_RATE
+            torch_networks(ours, params, channels_last=layout == "last"),
+            images,
+            labels,
+            batch=size.batch,
+            threads=threads,
+            learning_rate=LEARNING_RATE,
         )
-        peers[f"PyTorch eager, {label}"] = partial(trainer.iterate, count)
+        label = f"PyTorch eager, channels {layout}, {threads} threads"
+        peers[label] = partial(trainer.iterate, count)
     return compare(
         f"{name}: {ours.applications} applications, batch {size.batch}",
         ours.work(count),

@@ -215,7 +215,7 @@ def compare(
     """
     label = next(iter(peers))
     if len(peers) > 1:
-        trials = interleave(list(peers.values()), rounds=3, budget=0.0)
+        trials = interleave(list(peers.values()), rounds=2, budget=0.0)
         best = dict(zip(peers, map(min, trials), strict=True))
         label = min(best, key=lambda peer: best[peer])
     own, theirs = interleave([ours, peers[label]], rounds=rounds, budget=budget)

@@ -16,8 +16,6 @@ from torch.nn import functional
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 
-torch.set_num_threads(2)
-
 
 class Networks(torch.nn.Module):
     """``P`` networks over ``K`` shared convolution modules.
@@ -62,10 +60,12 @@ class Networks(torch.nn.Module):
         for convolution, weight, offset in zip(
             self.convolutions, kernel, bias, strict=True
         ):
-            convolution.weight.data = _tensor(weight.transpose(3, 2, 0, 1)).to(
-                memory_format=self.format
-            )
-            convolution.bias.data = _tensor(offset)
+            weight = _tensor(weight.transpose(3, 2, 0, 1))
+            weight = weight.to(memory_format=self.format)
+            weights = {"weight": weight, "bias": _tensor(offset)}
+            # assigned, not copied: a copy would keep the layout that was there
+            convolution.load_state_dict(weights, assign=True)
+            convolution.requires_grad_(True)
         rows = decoder.reshape(len(decoder), side, side, self.channels, -1)
         rows = rows.transpose(0, 3, 1, 2, 4).reshape(decoder.shape)
         self.decoder = torch.nn.Parameter(_tensor(rows))
@@ -169,6 +169,7 @@ class Trainer:
       images: uint8 ``(T, n, H, W, 1)``.
       labels: ``(T, n)``.
       batch: examples a task and iteration.
+      threads: that PyTorch uses.
       learning_rate: Adam's.
     """
 
@@ -179,12 +180,14 @@ class Trainer:
         labels: np.ndarray,
         *,
         batch: int,
+        threads: int,
         learning_rate: float = 1e-3,
     ) -> None:
         self.networks = networks
         self.images = torch.from_numpy(images.transpose(0, 1, 4, 2, 3).copy())
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.batch = batch
+        self.threads = threads
         self.task = torch.arange(len(images))[:, None]
         self.optimizer = torch.optim.Adam(
             networks.parameters(), lr=learning_rate, foreach=True
@@ -206,6 +209,7 @@ class Trainer:
 
     def iterate(self, iterations: int) -> None:
         """Trains."""
+        torch.set_num_threads(self.threads)
         tasks, examples = self.labels.shape
         for _ in range(iterations):
             chosen = torch.randint(examples, (tasks, self.batch))
