@@ -143,8 +143,6 @@ def forward(window: Window, x: Image, kernel: Kernel) -> Output:
     if kernel.shape[:2] == (1, 1):
         (seen,) = views(window, x, kernel.shape, size)
         return jnp.matmul(seen, kernel[0, 0], precision=window.precision)
-    if x.shape[3] == 1 and math.prod(kernel.shape[:2]) <= 9:
-        return _shifted_sum(window, x, kernel, size)
     return lax_convolution(window, x, kernel)
 
 
