@@ -138,7 +138,7 @@ def score_batch(
 ) -> Tally:
     """``tally`` plus the networks that ``lists`` enables on ``batch``."""
 
-    def evaluate(params, architecture, lists, batch, key):
+    def evaluate(params, architecture, lists, batch, classes, key):
         logits: Any = model.apply(
             {"params": params},
             batch.images,
@@ -149,12 +149,12 @@ def score_batch(
             rate=0.0,
         )
         labels, mask = batch.labels[inputs], batch.mask[inputs]
-        right = correct(logits, labels, mask, data.classes[inputs])
+        right = correct(logits, labels, mask, classes[inputs])
         return right, mask.sum(1), finite_networks(logits)
 
     unused = jax.random.key(0)
     right, seen, finite = batchable(evaluate)(
-        params, architecture, lists, batch, unused
+        params, architecture, lists, batch, data.classes, unused
     )
     enabled = lists.enabled
     return tally.replace(
