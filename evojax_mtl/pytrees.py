@@ -1,24 +1,20 @@
 """Frozen dataclasses that are JAX pytrees."""
 
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any
 
 from flax import struct
 
-T = TypeVar("T")
+
+class Pytree(struct.PyTreeNode):
+    """Base of frozen dataclasses whose fields are a pytree's children.
+
+    JAX rebuilds pytrees with placeholders in their leaves, so the run-time type checks
+    of the tests leave the constructor alone.
+    """
+
+    __no_type_check__ = True
 
 
 def static(**kwargs: Any) -> Any:
     """A field that is part of the structure, not of the data."""
     return struct.field(pytree_node=False, **kwargs)
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(static,))
-def pytree(cls: type[T]) -> type[T]:
-    """``flax.struct.dataclass`` whose constructor takes whatever JAX puts in leaves.
-
-    JAX rebuilds pytrees with placeholders, so the run-time type checks of the tests
-    must leave the constructor alone.
-    """
-    cls = struct.dataclass(cls)
-    cls.__no_type_check__ = True  # type: ignore[attr-defined]
-    return cls

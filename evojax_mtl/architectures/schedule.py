@@ -26,13 +26,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT, Architecture
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 
 _NEVER = jnp.iinfo(jnp.int32).max
 
 
-@pytree
-class Schedule:
+class Schedule(Pytree):
     """Work lists of a stack of networks; node ids are ``p * N + n``.
 
     Attributes:

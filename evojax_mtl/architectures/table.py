@@ -13,14 +13,13 @@ to one at resolution ``q >= r`` passes ``q - r`` adapters (2x2 max-pools).
 
 from jaxtyping import Array, Bool, Int
 
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 
 INPUT = 0
 OUTPUT = 1
 
 
-@pytree
-class Architecture:
+class Architecture(Pytree):
     """Nodes and edges of one network (or, with leading axes, of many).
 
     Attributes:

@@ -18,12 +18,11 @@ from evojax_mtl.evaluation.classification import correct, cross_entropy
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.networks.batching import batchable
 from evojax_mtl.networks.supernet import RoutedNetworks, finite_networks
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 from evojax_mtl.tasks.dataset import Batch, Dataset
 
 
-@pytree
-class Tally:
+class Tally(Pytree):
     """Sums over the generation so far.
 
     Attributes:
@@ -68,7 +67,7 @@ def loss_and_gradients(
 
     def evaluate(params, architecture, lists, batch, classes, key, rate):
         def loss(params):
-            logits = model.apply(
+            logits: Any = model.apply(
                 {"params": params},
                 batch.images,
                 architecture,
@@ -139,8 +138,8 @@ def score_batch(
 ) -> Tally:
     """``tally`` plus the networks that ``lists`` enables on ``batch``."""
 
-    def evaluate(params, architecture, lists, batch, key):
-        logits = model.apply(
+    def evaluate(params, architecture, lists, batch, classes, key):
+        logits: Any = model.apply(
             {"params": params},
             batch.images,
             architecture,
@@ -150,12 +149,12 @@ def score_batch(
             rate=0.0,
         )
         labels, mask = batch.labels[inputs], batch.mask[inputs]
-        right = correct(logits, labels, mask, data.classes[inputs])
+        right = correct(logits, labels, mask, classes[inputs])
         return right, mask.sum(1), finite_networks(logits)
 
     unused = jax.random.key(0)
     right, seen, finite = batchable(evaluate)(
-        params, architecture, lists, batch, unused
+        params, architecture, lists, batch, data.classes, unused
     )
     enabled = lists.enabled
     return tally.replace(

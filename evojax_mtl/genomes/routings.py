@@ -15,19 +15,20 @@ among all valid ones, with u possibly the input and v the output. An edge u -> w
 may repeat an existing one with the same module: the paper does not forbid it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT, Architecture
-from evojax_mtl.pytrees import pytree
+from evojax_mtl.pytrees import Pytree
 
 _CHAIN = 2
 
 
-@pytree
-class Routing:
+class Routing(Pytree):
     """A routing's graph; leading axes stack routings.
 
     Attributes:
@@ -78,14 +79,15 @@ def chain(size: tuple[int, int], modules: int, depth: int, additions: int) -> Ro
     target = np.zeros(edges + 2 * additions, np.int32)
     path = [INPUT, *range(_CHAIN, _CHAIN + depth), OUTPUT]
     source[:edges], target[:edges] = path[:-1], path[1:]
-    return Routing(
-        module=module,
-        resolution=resolution,
-        nodes=np.int32(_CHAIN + depth),
-        source=source,
-        target=target,
-        edges=np.int32(edges),
-    )
+    arrays: dict[str, Any] = {
+        "module": module,
+        "resolution": resolution,
+        "nodes": np.int32(_CHAIN + depth),
+        "source": source,
+        "target": target,
+        "edges": np.int32(edges),
+    }
+    return Routing(**arrays)
 
 
 def enlarge(routing: Routing, additions: int) -> Routing:
@@ -125,8 +127,9 @@ def add_node(
     pair_key, module_key = jax.random.split(key)
     valid = downstream(routing)
     pair = jax.random.categorical(pair_key, jnp.where(valid, 0.0, -jnp.inf).ravel())
+    pair = pair.astype(jnp.int32)
     u, v = pair // valid.shape[1], pair % valid.shape[1]
-    k = jax.random.randint(module_key, (), 0, modules)
+    k = jax.random.randint(module_key, (), 0, modules, jnp.int32)
     node, edge = routing.nodes, routing.edges
     room = node < routing.module.shape[0]
     grown = Routing(
@@ -143,8 +146,8 @@ def add_node(
 
 def decode(routing: Routing) -> Architecture:
     """The architecture: one operation, weights shared by module."""
-    nodes = np.arange(routing.module.shape[-1])
-    edges = np.arange(routing.source.shape[-1])
+    nodes: Any = np.arange(routing.module.shape[-1])
+    edges: Any = np.arange(routing.source.shape[-1])
     return Architecture(
         operation=routing.module * 0,
         slot=routing.module,

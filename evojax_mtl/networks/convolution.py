@@ -22,6 +22,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from evojax_mtl.networks import convolution_forms as forms
+from evojax_mtl.networks import convolution_kernel_gradients as kernel_forms
 from evojax_mtl.networks.convolution_forms import NUMBERS, Window
 
 
@@ -147,7 +148,9 @@ def _kernel_gradient(
         part = partial(function, window, kernel_shape=kernel_shape)
         return lambda x, gradient: part(x, gradient).astype(x.dtype)
 
-    own, product = map(rounded, (forms.kernel_gradient, forms.product_kernel_gradient))
+    own, product = map(
+        rounded, (kernel_forms.kernel_gradient, kernel_forms.product_kernel_gradient)
+    )
     return _part(own, plain, product, folds=False)(x, gradient)
 
 

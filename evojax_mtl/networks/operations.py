@@ -34,7 +34,10 @@ class Operation(Protocol):
     the backward pass recovers the dropped units from the zeros.
     """
 
-    drops: bool
+    @property
+    def drops(self) -> bool:
+        """Whether dropout follows."""
+        ...
 
     def init(self, key: Array, slots: int, channels: int) -> Params:
         """Weights of all slots: a pytree whose leaves have a leading axis ``S``."""

@@ -16,16 +16,23 @@ def max_pool_gradient(
     y: Float[Array, "*n h w C"],
     gradient: Float[Array, "*n h w C"],
 ) -> Float[Array, "*n H W C"]:
-    """Gradient of ``y = max_pool(x)``; ties all receive it.
+    """Gradient of ``y = max_pool(x)``; of equal values the first receives it.
 
-    Ties arise in practice only between zeros of a rectified map, whose own gradient
-    is 0.
+    Equal values are common: where an image is blank, a module's output is its bias.
     """
+    height, width = y.shape[-3:-1]
     margins = [(0, 0)] * (x.ndim - 3)
     margins += [(0, x.shape[axis] - 2 * y.shape[axis]) for axis in (-3, -2)]
     margins += [(0, 0)]
 
+    def corner(i, j):
+        return x[..., i : 2 * height : 2, j : 2 * width : 2, :] == y
+
     def enlarge(a):
         return jnp.pad(jnp.repeat(jnp.repeat(a, 2, -3), 2, -2), margins)
 
-    return jnp.where(x == enlarge(y), enlarge(gradient), 0)
+    largest = jnp.where(corner(1, 0), 2, 3)
+    largest = jnp.where(corner(0, 0), 0, jnp.where(corner(0, 1), 1, largest))
+    row, column = jnp.arange(x.shape[-3]) % 2, jnp.arange(x.shape[-2]) % 2
+    here = (2 * row[:, None] + column)[..., None].astype(jnp.int8)
+    return jnp.where(enlarge(largest.astype(jnp.int8)) == here, enlarge(gradient), 0)

@@ -12,6 +12,7 @@ trip count depends on a capacity, and rows that no node owns are never touched.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -169,12 +170,11 @@ def forward(
                 at(schedule.stem_begin, group + 1),
             )
             head = at(schedule.node, begin)
-            branches = [
-                lambda x, slot, o=o, operation=operation: operation.stem_forward(
-                    _slot(params, o, slot), x
-                )
-                for o, operation in enumerate(plan.operations)
-            ]
+
+            def branch(o, x, slot):
+                return plan.operations[o].stem_forward(_slot(params, o, slot), x)
+
+            branches = [partial(branch, o) for o in range(len(plan.operations))]
             x = at(inputs, at(schedule.input, head))
             y = _branch(
                 plan, at(schedule.operation, head), branches, x, at(schedule.slot, head)
@@ -188,12 +188,11 @@ def forward(
 
         def apply(i, buffer, r=r):
             node = at(schedule.node, schedule.begin[r] + i)
-            branches = [
-                lambda x, slot, o=o, operation=operation: operation.forward(
-                    _slot(params, o, slot), x
-                )
-                for o, operation in enumerate(plan.operations)
-            ]
+
+            def branch(o, x, slot):
+                return plan.operations[o].forward(_slot(params, o, slot), x)
+
+            branches = [partial(branch, o) for o in range(len(plan.operations))]
             x = _gather(buffer, weights, schedule, node)
             y = _branch(
                 plan, at(schedule.operation, node), branches, x, at(schedule.slot, node)
@@ -288,14 +287,12 @@ def backward(
             # changed, and to that end copies all of g at every node
             y, received, g = jax.lax.optimization_barrier((y, received, g))
 
-            def branch(slot, x, y, received, o, operation):
-                part, dx = operation.backward(_slot(params, o, slot), x, y, received)
+            def branch(o, slot, x, y, received):
+                one = _slot(params, o, slot)
+                part, dx = plan.operations[o].backward(one, x, y, received)
                 return per_operation(o, part), dx
 
-            branches = [
-                lambda *a, o=o, operation=operation: branch(*a, o, operation)
-                for o, operation in enumerate(plan.operations)
-            ]
+            branches = [partial(branch, o) for o in range(len(plan.operations))]
             slot, operation = at(schedule.slot, node), at(schedule.operation, node)
             update, dx = _branch(plan, operation, branches, slot, x, y, received)
             g, edges = scatter(r, g, edges, node, dx)
@@ -316,15 +313,12 @@ def backward(
             total = jax.lax.fori_loop(begin, end, add, jnp.zeros_like(g[0]))
             x = at(inputs, at(schedule.input, head))
 
-            def branch(slot, x, total, o, operation):
+            def branch(o, slot, x, total):
                 one = _slot(params, o, slot)
-                part = operation.stem_backward(one, x, total)
+                part = plan.operations[o].stem_backward(one, x, total)
                 return per_operation(o, part)
 
-            branches = [
-                lambda *a, o=o, operation=operation: branch(*a, o, operation)
-                for o, operation in enumerate(plan.operations)
-            ]
+            branches = [partial(branch, o) for o in range(len(plan.operations))]
             slot, operation = at(schedule.slot, head), at(schedule.operation, head)
             update = _branch(plan, operation, branches, slot, x, total)
             return g, updated(gradients, head, update)

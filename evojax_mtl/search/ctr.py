@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.schedule import rows_bound
 from evojax_mtl.architectures.table import Architecture
+from evojax_mtl.configs import CTRConfig
 from evojax_mtl.genomes import routings
 from evojax_mtl.genomes.routings import Routing
 from evojax_mtl.networks.soft_merge import initial_scale
@@ -45,6 +46,7 @@ class CTR(RoutedSearch):
     """Coevolution of task routing; ``config`` is a ``CTRConfig``."""
 
     method = "ctr"
+    config: CTRConfig
     individuals = 2
 
     def hyperparameters(self) -> Hyperparameters:

@@ -47,10 +47,11 @@ class Search(Protocol):
 
         Tick 0 proposes first; the last tick selects after it. However a generation is
         cut into calls, it ends with the same bits. The metrics are those of the
-        generation so far and are complete after its last tick: a flat dict of
-        numeric arrays, at least ``validation``, the result's metric per task
-        ``(T,)``. ``mean_validation`` is its mean where absent; ``evaluations`` counts
-        the individuals scored in this generation.
+        generation so far and are complete after its last tick: a flat dict of numeric
+        arrays, at least ``validation``, the champions' metric per task ``(T,)``.
+        ``kept`` is that of the system that would be tested, where it is another one;
+        ``mean_validation`` is the mean of ``validation`` where absent;
+        ``evaluations`` counts the individuals scored in this generation.
         """
         ...
 

@@ -32,7 +32,7 @@ from evojax_mtl.evaluation.training import (
 )
 from evojax_mtl.networks.operations import ConvolutionModule
 from evojax_mtl.networks.supernet import RoutedNetworks, Supernet
-from evojax_mtl.pytrees import pytree, static
+from evojax_mtl.pytrees import Pytree, static
 from evojax_mtl.search.description import describe
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
@@ -41,8 +41,7 @@ WORST = -1.0
 """Fitness of a network whose outputs are not finite, below any accuracy."""
 
 
-@pytree
-class Snapshot:
+class Snapshot(Pytree):
     """A system worth keeping: weights, genomes, and the champions' fitness."""
 
     params: Any
@@ -50,8 +49,7 @@ class Snapshot:
     fitness: Float[Array, "T"]
 
 
-@pytree
-class RoutedState:
+class RoutedState(Pytree):
     """Everything that changes.
 
     Attributes:
@@ -87,6 +85,7 @@ class RoutedSearch:
 
     method: str
     individuals: int = 1
+    config: Any
 
     def __init__(self, config: RoutedConfig, data: Dataset) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""

@@ -43,15 +43,16 @@ class SoftOrdering(RoutedSearch):
         target.append(np.full(layers, OUTPUT))
         ends = np.concatenate(source), np.concatenate(target)
         resolution = np.concatenate([[0, levels[-1]], np.repeat(levels[:-1], layers)])
-        one = Architecture(
-            operation=np.zeros(2 + depth * layers, np.int32),
-            slot=np.concatenate([[0, 0], np.tile(np.arange(layers), depth)]),
-            resolution=resolution,
-            active=np.ones(2 + depth * layers, bool),
-            source=ends[0],
-            target=ends[1],
-            edge=np.ones(len(ends[0]), bool),
-        )
+        table: dict[str, Any] = {
+            "operation": np.zeros(2 + depth * layers, np.int32),
+            "slot": np.concatenate([[0, 0], np.tile(np.arange(layers), depth)]),
+            "resolution": resolution,
+            "active": np.ones(2 + depth * layers, bool),
+            "source": ends[0],
+            "target": ends[1],
+            "edge": np.ones(len(ends[0]), bool),
+        }
+        one = Architecture(**table)
 
         def repeat(x):
             x = np.asarray(x, bool if x.dtype == bool else np.int32)
@@ -65,7 +66,7 @@ class SoftOrdering(RoutedSearch):
 
     def edge_logits(self, merge: Float[Array, "T D L"]) -> Float[Array, "P E"]:
         """An edge out of layer ``l`` at depth ``d`` has scale ``S[t, d, l]``."""
-        xp = np if isinstance(merge, np.ndarray) else jnp
+        xp: Any = np if isinstance(merge, np.ndarray) else jnp
         layers = self.config.modules
         inner = xp.repeat(merge[:, :-1].reshape(self.tasks, -1), layers, axis=1)
         entry = np.zeros((self.tasks, layers), merge.dtype)

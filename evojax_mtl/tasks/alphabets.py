@@ -6,6 +6,7 @@ stroke is a chain of cubic Bezier curves: ``3 m + 1`` control points for ``m`` c
 Shape legend: ``K`` curves a character, ``Q`` control points a character.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,7 +173,7 @@ def draw_style(rng: Random) -> Style:
     )
     parts = [_stroke(rng, style, []) for _ in range(rng.integers(3, 7))]
     borrow = rng.uniform(0.25, 0.6)
-    return Style(**{**vars(style), "parts": tuple(parts), "borrow": borrow})
+    return dataclasses.replace(style, parts=tuple(parts), borrow=borrow)
 
 
 def _place(rng: Random, style: Style) -> np.ndarray:

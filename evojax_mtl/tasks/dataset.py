@@ -12,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from evojax_mtl.pytrees import pytree, static
+from evojax_mtl.pytrees import Pytree, static
 from evojax_mtl.tasks.task import SPLITS, Task
 
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
-@pytree
-class Batch:
+class Batch(Pytree):
     """Examples of every task.
 
     Attributes:
@@ -33,8 +32,7 @@ class Batch:
     mask: Bool[Array, "T B"]
 
 
-@pytree
-class Dataset:
+class Dataset(Pytree):
     """Examples of all tasks, padded to the largest, and which split each is in.
 
     Attributes:

@@ -6,6 +6,8 @@ but not nested in one another: which digit it is, whether it is odd, whether it 
 above four, and how many closed loops its printed form has.
 """
 
+from typing import Any
+
 import numpy as np
 
 from evojax_mtl.errors import UserError
@@ -34,7 +36,7 @@ def load(argument: str | None, request: Request) -> list[Task]:
             f"tasks 'digits:{argument}': found {unknown[0]!r}; allowed: "
             f"{', '.join(QUESTIONS)}, joined by +"
         )
-    data = load_digits()
+    data: Any = load_digits()
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
     digits = data.target.astype(np.int32)
     rows = split_rows(digits, _SPLIT_SEED)

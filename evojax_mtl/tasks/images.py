@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -119,7 +120,7 @@ def reshape_task(task: Task, shape: tuple[int, int, int]) -> Task:
     """A task with its images as ``shape`` ``(H, W, c)``."""
     if task.input_shape == shape:
         return task
-    splits = {}
+    splits: dict[str, Any] = {}
     for name in SPLITS:
         split: Split = getattr(task, name)
         images = with_channels(split.images, shape[2], f"task {task.name}")

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,8 @@ def _save(path: Path, common: dict[str, np.ndarray], **arrays: np.ndarray) -> Pa
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
-            np.savez_compressed(file, **common, **arrays)
+            members: dict[str, Any] = common | arrays
+            np.savez_compressed(file, **members)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

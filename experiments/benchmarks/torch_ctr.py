@@ -60,10 +60,12 @@ class Networks(torch.nn.Module):
         for convolution, weight, offset in zip(
             self.convolutions, kernel, bias, strict=True
         ):
-            convolution.weight.data = _tensor(weight.transpose(3, 2, 0, 1)).to(
-                memory_format=self.format
-            )
-            convolution.bias.data = _tensor(offset)
+            weight = _tensor(weight.transpose(3, 2, 0, 1))
+            weight = weight.to(memory_format=self.format)
+            weights = {"weight": weight, "bias": _tensor(offset)}
+            # assigned, not copied: a copy would keep the layout that was there
+            convolution.load_state_dict(weights, assign=True)
+            convolution.requires_grad_(True)
         rows = decoder.reshape(len(decoder), side, side, self.channels, -1)
         rows = rows.transpose(0, 3, 1, 2, 4).reshape(decoder.shape)
         self.decoder = torch.nn.Parameter(_tensor(rows))

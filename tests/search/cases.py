@@ -1,6 +1,5 @@
 """An easy problem, and each method's compiled programs over it."""
 
-import dataclasses
 from functools import lru_cache
 
 import jax
@@ -9,16 +8,17 @@ import numpy as np
 from evojax_mtl.methods import find_method
 from evojax_mtl.tasks.build import split_task
 from evojax_mtl.tasks.streaming import Resident
+from evojax_mtl.tasks.task import Task
 
 SIDE, CLASSES, EXAMPLES = 6, 3, 20
 
 
-def easy_task(seed: int):
+def easy_task(seed: int, side: int = SIDE) -> Task:
     """Noise with a bright quadrant; which one is the class, each task its own way."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(CLASSES, dtype=np.int32), EXAMPLES)
-    images = rng.integers(0, 60, (len(labels), SIDE, SIDE, 1), np.uint8)
-    half, quadrants = SIDE // 2, rng.permutation(4)
+    images = rng.integers(0, 60, (len(labels), side, side, 1), np.uint8)
+    half, quadrants = side // 2, rng.permutation(4)
     for image, label in zip(images, labels, strict=True):
         row, column = divmod(quadrants[label], 2)
         rows, columns = slice(row * half, None), slice(column * half, None)
@@ -39,18 +39,16 @@ def host(rates):
 class Case:
     """A search at the ``tiny`` scale on the easy problem; counts its traces."""
 
-    def __init__(self, method: str, **overrides) -> None:
+    def __init__(self, method: str) -> None:
         entry = find_method(method)
-        config = dataclasses.replace(entry.configure("tiny"), **overrides)
         self.data = easy_data().dataset(0)
-        self.search = entry.load()(config, self.data)
+        self.search = entry.load()(entry.configure("tiny"), self.data)
         self.rates = host(self.search.hyperparameters())
         self.ticks = self.search.ticks(self.data)
         self.traces = 0
         self._init = jax.jit(self.search.init)
         self._advance = jax.jit(self._counted)
         self._test = jax.jit(self.search.test)
-        self._many = jax.jit(jax.vmap(self.search.advance, (0, None, None, None, None)))
         self.run = lru_cache(self._run)
 
     def _counted(self, *arguments):
@@ -60,16 +58,12 @@ class Case:
     def init(self, seed=0):
         return self._init(jax.random.key(seed), self.rates, self.data)
 
-    def advance(self, state, rates=None, start=0, stop=None):
+    def advance(self, state, rates=None, start=0, stop=None, data=None):
+        """Some ticks of a generation, all by default."""
         rates = self.rates if rates is None else rates
+        data = self.data if data is None else data
         stop = self.ticks if stop is None else stop
-        return self._advance(state, rates, self.data, np.int32(start), np.int32(stop))
-
-    def advance_many(self, states):
-        """A whole generation of stacked states, by ``vmap``."""
-        return self._many(
-            states, self.rates, self.data, np.int32(0), np.int32(self.ticks)
-        )
+        return self._advance(state, rates, data, np.int32(start), np.int32(stop))
 
     def test(self, state):
         return np.asarray(self._test(state, self.rates, self.data))
@@ -82,13 +76,31 @@ class Case:
         return self.advance(self.search.grow(state))
 
 
+@lru_cache
+def compiled(method: str) -> Case:
+    """The one case of a method that all tests share."""
+    return Case(method)
+
+
+def _is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def plain(tree):
+    """The leaves that are no keys."""
+    return [np.asarray(x) for x in jax.tree.leaves(tree) if not _is_key(x)]
+
+
+def on_host(tree):
+    """The leaves, those that are no keys as NumPy arrays."""
+    return [x if _is_key(x) else np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
 def bits(tree):
     """Leaves as NumPy arrays whose equality is that of bits."""
 
     def view(leaf):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        leaf = np.asarray(leaf)
+        leaf = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         return leaf.view(np.uint32) if leaf.dtype == np.float32 else leaf
 
     return jax.tree.map(view, tree)

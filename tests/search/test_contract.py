@@ -14,18 +14,19 @@ from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.search.protocol import Search
 from tests.search.cases import (
     CLASSES,
-    Case,
     assert_close,
     assert_same_bits,
+    compiled,
+    on_host,
+    plain,
     same_bits,
 )
-
-SHARDED_SEEDS = 8
+from tests.search.sharded import SEARCHES
 
 
 @pytest.fixture(scope="module")
-def sharded_runs(tmp_path_factory):
-    """Every method's searches over 8 virtual devices, by another process meanwhile."""
+def population(tmp_path_factory):
+    """Each method's searches over 8 virtual devices, by another process meanwhile."""
     path = tmp_path_factory.mktemp("sharded") / "states.npz"
     command = [sys.executable, "-m", "tests.search.sharded", str(path), *METHODS]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -41,8 +42,8 @@ def _finished(process, path):
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def case(request, sharded_runs):
-    return Case(request.param)
+def case(request, population):
+    return compiled(request.param)
 
 
 def test_it_is_a_search_of_its_method(case, request):
@@ -86,15 +87,6 @@ def test_different_keys_give_different_searches(case):
     state, _ = case.advance(case.init(0))
     other, _ = case.advance(case.init(0).replace(key=jax.random.key(5)))
     assert not same_bits(state.params, other.params)
-
-
-def test_vmap_over_keys_equals_a_loop(case):
-    states = [case.init(seed) for seed in (0, 1)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    many, metrics = case.advance_many(stacked)
-    for i, seed in enumerate((0, 1)):
-        mine = jax.tree.map(lambda leaf, i=i: leaf[i], (many, metrics))
-        assert_close(mine, case.run(seed, 1))
 
 
 def test_later_generations_compile_nothing(case):
@@ -160,14 +152,9 @@ def test_a_state_restored_from_the_host_goes_on_to_the_same_bits(case):
     state, _ = case.run(0, 1)
     static = case.search.static(state)
     template = case.search.restore_template(static, case.rates, case.data)
-    leaves = [np.asarray(x) if _plain(x) else x for x in jax.tree.leaves(state)]
-    restored = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    restored = jax.tree.unflatten(jax.tree.structure(template), on_host(state))
     assert_same_bits(case.advance(restored), case.run(0, 2))
     assert case.traces == 1
-
-
-def _plain(leaf):
-    return not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def test_a_state_with_room_grows_into_itself(case):
@@ -188,11 +175,11 @@ def test_it_learns_more_than_the_best_of_random_networks(case):
     assert case.test(state).mean() > max(0.8, 1.5 / CLASSES, *random)
 
 
-def test_devices_share_the_work_without_changing_it(case, sharded_runs):
-    stored = sharded_runs()
-    for seed in range(SHARDED_SEEDS):
-        state, metrics = case.run(seed, 1)
-        leaves = [x for x in jax.tree.leaves((state, metrics)) if _plain(x)]
-        for i, leaf in enumerate(leaves):
-            other = stored[f"{case.search.method}/{i}"][seed]
-            np.testing.assert_allclose(other, leaf, 1e-4, 1e-5)
+def test_searches_vmapped_and_spread_over_devices_equal_a_loop(case, population):
+    stored = population()
+    for seed in range(SEARCHES):
+        outcome = case.run(seed, 1)
+        mine = {
+            f"{case.search.method}/{i}": leaf for i, leaf in enumerate(plain(outcome))
+        }
+        assert_close({k: stored[k][seed] for k in mine}, mine)
