@@ -140,7 +140,7 @@ class Machine:
             if r == 0:
                 for g in range(lists.stem_groups):
                     for j in range(lists.stem_begin[g], lists.stem_begin[g + 1]):
-                        self.finish(lists.stem[j], 0)
+                        self.finish(lists.node[j], 0)
             for i in range(lists.nodes[r]):
                 self.apply(lists.node[lists.begin[r] + i], r)
         for p in np.flatnonzero(lists.enabled):
@@ -176,7 +176,7 @@ def test_nodes_of_equal_input_and_weights_are_one_stem_group(mutations, seed):
             kind = architecture.operation[p, n], architecture.slot[p, n]
             groups.setdefault((INPUTS[p], *kind), set()).add(p * NODES + n)
     begins = lists.stem_begin[: lists.stem_groups + 1]
-    got = [set(lists.stem[a:b].tolist()) for a, b in pairwise(begins)]
+    got = [set(lists.node[a:b].tolist()) for a, b in pairwise(begins)]
     assert sorted(map(sorted, got)) == sorted(map(sorted, groups.values()))
     unstemmed = lists_of(architecture, stems=False)
     assert unstemmed.stem_groups == 0
