@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -30,15 +31,16 @@ def population(tmp_path_factory):
     path = tmp_path_factory.mktemp("sharded") / "states.npz"
     command = [sys.executable, "-m", "tests.search.sharded", str(path), *METHODS]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    yield lambda: _finished(process, path)
+
+    @lru_cache
+    def finished():
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        return dict(np.load(path))
+
+    yield finished
     process.kill()
     process.wait()
-
-
-def _finished(process, path):
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return np.load(path)
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -175,11 +177,11 @@ def test_it_learns_more_than_the_best_of_random_networks(case):
     assert case.test(state).mean() > max(0.8, 1.5 / CLASSES, *random)
 
 
-def test_searches_vmapped_and_spread_over_devices_equal_a_loop(case, population):
+# not a test of the fixture ``case``, so that it comes last, when the population is done
+@pytest.mark.parametrize("method", METHODS)
+def test_searches_vmapped_and_spread_over_devices_equal_a_loop(method, population):
     stored = population()
     for seed in range(SEARCHES):
-        outcome = case.run(seed, 1)
-        mine = {
-            f"{case.search.method}/{i}": leaf for i, leaf in enumerate(plain(outcome))
-        }
+        outcome = compiled(method).run(seed, 1)
+        mine = {f"{method}/{i}": leaf for i, leaf in enumerate(plain(outcome))}
         assert_close({k: stored[k][seed] for k in mine}, mine)
