@@ -1,6 +1,8 @@
 """The adapter of CTR: 2x2 max-pooling with stride 2, odd edges cropped."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -20,19 +22,24 @@ def max_pool_gradient(
 
     Equal values are common: where an image is blank, a module's output is its bias.
     """
-    height, width = y.shape[-3:-1]
-    margins = [(0, 0)] * (x.ndim - 3)
-    margins += [(0, x.shape[axis] - 2 * y.shape[axis]) for axis in (-3, -2)]
-    margins += [(0, 0)]
+    *leading, height, width, channels = y.shape
+    blocks = (*leading, height, 2, width, 2, channels)
 
-    def corner(i, j):
-        return x[..., i : 2 * height : 2, j : 2 * width : 2, :] == y
+    def spread(a):
+        return a[..., :, None, :, None, :]
 
-    def enlarge(a):
-        return jnp.pad(jnp.repeat(jnp.repeat(a, 2, -3), 2, -2), margins)
-
-    largest = jnp.where(corner(1, 0), 2, 3)
-    largest = jnp.where(corner(0, 0), 0, jnp.where(corner(0, 1), 1, largest))
-    row, column = jnp.arange(x.shape[-3]) % 2, jnp.arange(x.shape[-2]) % 2
-    here = (2 * row[:, None] + column)[..., None].astype(jnp.int8)
-    return jnp.where(enlarge(largest.astype(jnp.int8)) == here, enlarge(gradient), 0)
+    # blocks as axes: repeated or padded operands make XLA's code for CPU scalar; the
+    # barrier keeps the choice of a corner from being made anew for each of the four
+    seen = x[..., : 2 * height, : 2 * width, :].reshape(blocks)
+    largest = seen == spread(y)
+    first = jnp.where(largest[..., 1, :, 0, :], 2, 3)
+    first = jnp.where(largest[..., 0, :, 1, :], 1, first)
+    first = jnp.where(largest[..., 0, :, 0, :], 0, first)
+    first = jax.lax.optimization_barrier(first)
+    corner = np.arange(4, dtype=np.int32).reshape(2, 1, 2, 1)
+    found = jnp.where(spread(first) == corner, spread(gradient), 0)
+    found = found.reshape(*leading, 2 * height, 2 * width, channels)
+    rest = [(0, x.shape[axis] - found.shape[axis]) for axis in (-3, -2)]
+    if rest == [(0, 0), (0, 0)]:
+        return found
+    return jnp.pad(found, [(0, 0)] * len(leading) + [*rest, (0, 0)])

@@ -68,6 +68,19 @@ def put(array: Array, value: Array, index: Array) -> Array:
     )
 
 
+def _window(array: Array, row: Array, shape: tuple[int, ...]) -> Array:
+    """The corner of a row, of a shape that begins with 1."""
+    begin = (row, *[0] * (array.ndim - 1))
+    return jax.lax.dynamic_slice(array, begin, shape, allow_negative_indices=False)
+
+
+def _put_window(array: Array, value: Array, row: Array) -> Array:
+    begin = (row, *[0] * (array.ndim - 1))
+    return jax.lax.dynamic_update_slice(
+        array, value, begin, allow_negative_indices=False
+    )
+
+
 def pad_channels(x: Array, channels: int) -> Array:
     """The identity encoder: zeros for the channels that the image lacks."""
     margins = [(0, 0)] * (x.ndim - 1) + [(0, channels - x.shape[-1])]
@@ -328,10 +341,13 @@ def backward(
         if r > 0:
 
             def pull(i, below, r=r, g=g):
-                row = at(schedule.import_source[r], i)
-                x, y = at(buffers[r - 1], row), at(buffers[r], i)
-                dx = max_pool_gradient(x, y, at(g, i))
-                return put(below, at(below, row) + dx, row)
+                row, y = at(schedule.import_source[r], i), at(buffers[r], i)
+                pooled = (1, len(y), 2 * y.shape[1], 2 * y.shape[2], plan.channels)
+                x = _window(buffers[r - 1], row, pooled)
+                dx = max_pool_gradient(x, y[None], at(g, i)[None])
+                # the barrier keeps the sum below from being computed in blocks of two
+                total = _window(below, row, pooled) + jax.lax.optimization_barrier(dx)
+                return _put_window(below, total, row)
 
             g = jax.lax.fori_loop(0, schedule.imports[r], pull, cleared(r - 1))
         elif not plan.input_gradient:

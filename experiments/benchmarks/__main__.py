@@ -11,7 +11,7 @@ from rich.table import Table
 
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, Report
 
-NAMES = ("ctr",)
+NAMES = ("convolution", "ctr")
 """Modules of this package that define a ``BENCHMARK``."""
 
 
