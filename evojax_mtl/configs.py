@@ -119,7 +119,7 @@ class SoftOrderingConfig(RoutedConfig):
 class CTRConfig(RoutedConfig):
     """Coevolution of task routing: each task evolves its own path of shared modules."""
 
-    alpha: float = option(0.1, low=0.0, below=1.0, traced=True)
+    alpha: float = option(0.1, low=1e-6, below=1.0, traced=True)
     """Weight that a new module starts with in the soft merge it joins (fraction)."""
 
     mutations: int = option(1, low=1, traced=True)

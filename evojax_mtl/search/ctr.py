@@ -15,7 +15,8 @@ A (1+1)-ES for each task. Each meta-iteration (generation):
 
 The encoder is the identity (the image, zero-padded to the module width), so there is
 none to copy. A challenger that loses leaves its traces in the shared modules. Differs
-from the paper: ``mutations`` nodes can be added a generation instead of one.
+from the paper: ``mutations`` nodes can be added a generation instead of one. Rows are
+reserved for the config's ``mutations``, which must be the largest of a sweep's.
 """
 
 from functools import partial
