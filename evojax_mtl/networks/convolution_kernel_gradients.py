@@ -122,19 +122,27 @@ def _view_products(
 def _depthwise_kernel_gradient(
     window: Window, x: Image, gradient: Output, kernel_shape: Shape
 ) -> Kernel:
-    """Sums over images before pixels, so that the partial sums stay in cache."""
+    """Sums over images before pixels, so that the partial sums stay in cache.
+
+    Columns and channels are one axis: XLA unrolls a loop over few channels into scalar
+    code, and a tap's view is then a shift.
+    """
     x = jnp.repeat(x, kernel_shape[3] // x.shape[3], axis=-1)
     total = _total_type(gradient)
+    (rows, columns), channels = map_size(gradient), kernel_shape[3]
+    flat = (rows, columns * channels)
 
     def add(totals, pair):
         image, g = pair
-        seen = views(window, image[None], kernel_shape, map_size(gradient))
+        seen = views(window, image[None], kernel_shape, (rows, columns))
+        g = g.reshape(flat)
         pairs = zip(totals, seen, strict=True)
-        return [t + view[0].astype(total) * g for t, view in pairs], None
+        return [t + view.reshape(flat).astype(total) * g for t, view in pairs], None
 
-    zeros = [jnp.zeros(gradient.shape[1:], total) for _ in taps(kernel_shape)]
+    zeros = [jnp.zeros(flat, total) for _ in taps(kernel_shape)]
     totals, _ = jax.lax.scan(add, zeros, (x, gradient))
-    return jnp.stack([t.sum((0, 1)) for t in totals]).reshape(kernel_shape)
+    sums = [t.sum(0).reshape(columns, channels).sum(0) for t in totals]
+    return jnp.stack(sums).reshape(kernel_shape)
 
 
 def product_kernel_gradient(

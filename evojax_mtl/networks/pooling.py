@@ -24,19 +24,23 @@ def max_pool_gradient(
     """
     *leading, height, width, channels = y.shape
     blocks = (*leading, height, 2, width, 2, channels)
+    seen = x[..., : 2 * height, : 2 * width, :].reshape(blocks)
+    axes = len(leading) + 1, len(leading) + 3
 
     def spread(a):
         return a[..., :, None, :, None, :]
 
-    # blocks as axes: repeated or padded operands make XLA's code for CPU scalar; the
-    # barrier keeps the choice of a corner from being made anew for each of the four
-    seen = x[..., : 2 * height, : 2 * width, :].reshape(blocks)
-    largest = seen == spread(y)
-    first = jnp.where(largest[..., 1, :, 0, :], 2, 3)
-    first = jnp.where(largest[..., 0, :, 1, :], 1, first)
-    first = jnp.where(largest[..., 0, :, 0, :], 0, first)
-    first = jax.lax.optimization_barrier(first)
-    corner = np.arange(4, dtype=np.int32).reshape(2, 1, 2, 1)
+    def count(k, first):
+        # corners before the first largest one, from the last but one backwards
+        corner = seen
+        for axis, index in zip(axes, ((2 - k) // 2, (2 - k) % 2), strict=True):
+            corner = jax.lax.dynamic_slice_in_dim(corner, index, 1, axis)
+        return jnp.where(corner.reshape(y.shape) == y, 0, first + 1)
+
+    # a loop, and blocks as axes: XLA's code for CPU is scalar where an expression reads
+    # several corners, or repeated or padded operands
+    first = jax.lax.fori_loop(0, 3, count, jnp.zeros_like(y))
+    corner = np.arange(4, dtype=x.dtype).reshape(2, 1, 2, 1)
     found = jnp.where(spread(first) == corner, spread(gradient), 0)
     found = found.reshape(*leading, 2 * height, 2 * width, channels)
     rest = [(0, x.shape[axis] - found.shape[axis]) for axis in (-3, -2)]
