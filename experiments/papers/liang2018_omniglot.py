@@ -7,8 +7,10 @@ task): test accuracy 60.81 single task, 66.59 soft ordering, 82.36 CTR.
 
 Every method gets the same data, modules, iterations and tuning: the learning rates and
 dropouts of ``GRID`` are tried with one seed for ``--tuning-generations``, the best mean
-validation accuracy is kept, and with it every seed runs at full length. Runs that are
-there already are not repeated, those cut off go on.
+validation accuracy is kept, and with it every seed runs at full length.
+``--tuning-scale`` tries them at another scale. Runs that are there already are not
+repeated, those cut off go on; ``--methods`` leaves some out, so that several processes
+can share the work before one without it collects the results.
 
 Hardware: 2 CPU cores; ``smoke`` (embedded alphabets) some minutes, ``laptop`` about an
 hour, ``study`` about four.
@@ -91,15 +93,21 @@ def main() -> None:
     parser.add_argument("--scale", default="smoke")
     parser.add_argument("--tasks", help="glyphs at smoke, else omniglot")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--tuning-generations", type=int, default=10)
+    parser.add_argument("--tuning-scale", help="as --scale unless given")
     parser.add_argument("--out", type=Path, default=Path("runs/liang2018_omniglot"))
     chosen = parser.parse_args()
     tasks = chosen.tasks or ("glyphs" if chosen.scale == "smoke" else "omniglot")
     common = {"tasks": tasks, "scale": chosen.scale}
     out = chosen.out / chosen.scale
     results, tuned = {}, {}
-    for method in METHODS:
-        tuned[method] = tune(out, method, common, chosen.tuning_generations)
+    tuning_scale = chosen.tuning_scale or chosen.scale
+    trial = common | {"scale": tuning_scale}
+    for method in chosen.methods:
+        tuned[method] = tune(
+            chosen.out / tuning_scale, method, trial, chosen.tuning_generations
+        )
         options = common | tuned[method]["best"]
         seeds = [
             run(out / method / str(seed), method, options | {"seed": seed})
@@ -110,13 +118,18 @@ def main() -> None:
             for split in ("validation", "test")
         } | {"wall_seconds": [summary["wall_seconds"] for summary in seeds]}
     folders = [
-        str(out / m / str(s)) for m in METHODS for s in range(1, 1 + chosen.seeds)
+        str(out / m / str(s))
+        for m in chosen.methods
+        for s in range(1, 1 + chosen.seeds)
     ]
     command(["report", *folders, "--out", str(out / "report.html")])
+    if set(chosen.methods) != set(METHODS):
+        return
     record = {
         "scale": chosen.scale,
         "tasks": tasks,
         "seeds": chosen.seeds,
+        "tuning_scale": tuning_scale,
         "tuning_generations": chosen.tuning_generations,
         "paper_test_percent": PAPER,
         "tuning": tuned,

@@ -1,0 +1,1 @@
+"""Evolution: how genomes are selected, crossed and mutated."""
