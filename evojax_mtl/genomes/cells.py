@@ -21,26 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from evojax_mtl.architectures.wiring import (
+    BLOCKS,
+    EDGES,
+    INPUTS,
+    OPERATIONS,
+    Wiring,
+    rows,
+)
 from evojax_mtl.errors import UserError
 
 REDUCTION, NORMAL = 0, 1
 CELL_TYPES = ("reduction", "normal")
-BLOCKS = 5
-INPUTS = 2
-OPERATIONS = (
-    "separable_3x3",
-    "separable_5x5",
-    "separable_7x7",
-    "dilated_3x3",
-    "dilated_5x5",
-    "dilated_7x7",
-    "identity",
-    "max_pool_3x3",
-    "average_pool_3x3",
-)
-EDGES = 2 * BLOCKS
-PAIRS = sum(INPUTS + i for i in range(BLOCKS))
-"""Pairs of a block and one of its possible inputs."""
 LENGTH = len(CELL_TYPES) * BLOCKS * 4
 
 Cells = Int[Array, "*n 2 5 4"]
@@ -115,6 +107,17 @@ def loose_ends(cells: Cells) -> Bool[Array, "*n 2 5"]:
     """The blocks that no block of their cell reads."""
     read = sources(cells)[..., None] == INPUTS + np.arange(BLOCKS)
     return ~read.any(-2)
+
+
+def decode(cells: Int[Array, "2 5 4"], types: tuple[int, ...]) -> Wiring:
+    """The architecture of a stack of cells of these types."""
+    stack = jnp.asarray(types)
+    return Wiring(
+        source=rows(sources(cells)[stack]),
+        operation=operations(cells)[stack],
+        pair=pairs(cells)[stack],
+        loose=loose_ends(cells)[stack],
+    )
 
 
 def code(cells: Any) -> list[int]:

@@ -93,7 +93,7 @@ def map_sizes(plan: Plan, inputs: Array) -> list[tuple[int, int]]:
     return [(height >> r, width >> r) for r in range(len(plan.capacities))]
 
 
-def _zeros(shape: tuple[int, ...], dtype: Any, weights: Array, mark: int) -> Array:
+def zeros(shape: tuple[int, ...], dtype: Any, weights: Array, mark: int) -> Array:
     """Zeros that no other buffer can be merged with.
 
     XLA would make equal constants one, then copy it for each loop that writes to it.
@@ -167,7 +167,7 @@ def forward(
 
     for r, (height, width) in enumerate(map_sizes(plan, inputs)):
         shape = (plan.capacities[r], batch, height, width, plan.channels)
-        buffer = _zeros(shape, inputs.dtype, weights, 2 * r)
+        buffer = zeros(shape, inputs.dtype, weights, 2 * r)
 
         def bring(i, buffer, r=r):
             source = at(schedule.import_source[r], i)
@@ -243,7 +243,7 @@ def backward(
     scale = LEVELS / keep_threshold(rate) if plan.train else jnp.ones(())
 
     def cleared(r):
-        return _zeros(buffers[r].shape, buffers[r].dtype, weights, 2 * r + 1)
+        return zeros(buffers[r].shape, buffers[r].dtype, weights, 2 * r + 1)
 
     def scatter(r, g, edges, node, gradient):
         begin, count = at(schedule.edge_begin, node), at(schedule.edges, node)

@@ -1,0 +1,186 @@
+"""Parts of cell operations on maps whose columns and channels are one axis.
+
+Shape legend: ``B`` images, ``H`` x ``W`` map, ``C`` channels, ``X = W * C``; a *line*
+holds all columns of a row, channels last.
+
+In this layout a step along a row is a shift by ``C`` of a long axis. XLA for CPU makes
+vector code of that, where it unrolls loops over few channels into scalar code: a
+depthwise 7x7 convolution of 20 channels takes 0.4 of its time in NHWC. Everything
+keeps the size of the map (stride 1, SAME).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+EPSILON = 1e-5
+
+Lines = Float[Array, "B H X"]
+Channels = Float[Array, "C"]
+
+
+def spread(values: Channels, x: Lines) -> Float[Array, "X"]:
+    """A value of each channel, for every column of ``x``."""
+    return jnp.tile(values, x.shape[-1] // values.shape[0])
+
+
+def shifted(x: Lines, rows: int, columns: int, channels: int) -> list[Lines]:
+    """``x`` seen from ``-rows .. rows`` by ``-columns .. columns`` steps away.
+
+    What lies outside is 0. In row-major order.
+    """
+    side = columns * channels
+    image = jnp.pad(x, ((0, 0), (rows, rows), (side, side)))
+    return [
+        image[:, i : i + x.shape[1], j * channels : j * channels + x.shape[2]]
+        for i in range(2 * rows + 1)
+        for j in range(2 * columns + 1)
+    ]
+
+
+def depthwise(x: Lines, kernel: Float[Array, "k k C"], dilation: int = 1) -> Lines:
+    """Convolution of each channel by its own odd kernel."""
+    size, _, channels = kernel.shape
+    reach = dilation * (size // 2)
+    side = reach * channels
+    image = jnp.pad(x, ((0, 0), (reach, reach), (side, side)))
+    factors = jnp.tile(kernel, x.shape[2] // channels)
+    total = jnp.zeros((), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            top, left = i * dilation, j * dilation * channels
+            view = image[:, top : top + x.shape[1], left : left + x.shape[2]]
+            total = total + view * factors[i, j]
+    return total
+
+
+def depthwise_input_gradient(
+    gradient: Lines, kernel: Float[Array, "k k C"], dilation: int = 1
+) -> Lines:
+    """Gradient of ``depthwise`` with respect to ``x``."""
+    return depthwise(gradient, kernel[::-1, ::-1], dilation)
+
+
+def depthwise_kernel_gradient(
+    x: Lines, gradient: Lines, size: int, channels: int, dilation: int = 1
+) -> Float[Array, "k k C"]:
+    """Gradient of ``depthwise`` with respect to a kernel of side ``size``.
+
+    Sums over images first, so that the partial sums stay in cache.
+    """
+    rows, width = x.shape[1:]
+    reach = dilation * (size // 2)
+
+    def add(totals: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
+        image, g = pair
+        side = reach * channels
+        image = jnp.pad(image, ((reach, reach), (side, side)))
+        tops = [dilation * i for i in range(size) for _ in range(size)]
+        lefts = [dilation * j * channels for _ in range(size) for j in range(size)]
+        return [
+            total + image[top : top + rows, left : left + width] * g
+            for total, top, left in zip(totals, tops, lefts, strict=True)
+        ], None
+
+    zeros = [jnp.zeros((rows, width), x.dtype)] * size**2
+    totals, _ = jax.lax.scan(add, zeros, (x, gradient))
+    sums = [total.sum(0).reshape(-1, channels).sum(0) for total in totals]
+    return jnp.stack(sums).reshape(size, size, channels)
+
+
+def pointwise(x: Lines, kernel: Float[Array, "I O"]) -> Lines:
+    """A 1x1 convolution."""
+    return (x.reshape(-1, kernel.shape[0]) @ kernel).reshape(*x.shape[:2], -1)
+
+
+def pointwise_gradients(
+    x: Lines, gradient: Lines, kernel: Float[Array, "I O"]
+) -> tuple[Float[Array, "I O"], Lines]:
+    """Gradients of ``pointwise`` with respect to kernel and input."""
+    inputs, outputs = kernel.shape
+    flat = gradient.reshape(-1, outputs)
+    dkernel = x.reshape(-1, inputs).T @ flat
+    return dkernel, (flat @ kernel.T).reshape(x.shape)
+
+
+def moments(x: Lines, channels: int) -> tuple[Channels, Channels]:
+    """Mean and (biased) variance of each channel."""
+    flat = x.reshape(-1, channels)
+    mean = flat.mean(0)
+    return mean, jnp.maximum((flat * flat).mean(0) - mean * mean, 0)
+
+
+def normalize(
+    x: Lines, mean: Channels, variance: Channels, scale: Channels, bias: Channels
+) -> Lines:
+    """Batch normalisation by the given statistics."""
+    slope = scale * jax.lax.rsqrt(variance + EPSILON)
+    return x * spread(slope, x) + spread(bias - mean * slope, x)
+
+
+def normalize_gradients(
+    x: Lines, gradient: Lines, mean: Channels, variance: Channels, scale: Channels
+) -> tuple[Channels, Channels, Lines]:
+    """Gradients of ``normalize`` by the batch's own ``moments``.
+
+    Returns those with respect to scale, bias and ``x``.
+    """
+    channels = scale.shape[0]
+    count = x.size // channels
+    inverse = jax.lax.rsqrt(variance + EPSILON)
+    dbias = gradient.reshape(-1, channels).sum(0)
+    product = (gradient * x).reshape(-1, channels).sum(0)
+    dscale = (product - mean * dbias) * inverse
+    slope = scale * inverse
+    share = -slope * inverse * dscale / count
+    rest = -slope * dbias / count - share * mean
+    dx = gradient * spread(slope, x) + x * spread(share, x) + spread(rest, x)
+    return dscale, dbias, dx
+
+
+def _largest(x: Lines, channels: int, *, rows: bool) -> Lines:
+    before, here, after = shifted(x, rows, not rows, channels)
+    return jnp.maximum(jnp.maximum(before, here), after)
+
+
+def max_pool(x: Lines, channels: int) -> Lines:
+    """The largest of every 3x3 window of a map that is nowhere negative."""
+    columns = _largest(x, channels, rows=False)
+    return _largest(columns, channels, rows=True)
+
+
+def _to_largest(
+    x: Lines, y: Lines, gradient: Lines, channels: int, *, rows: bool
+) -> Lines:
+    """Gradient of ``y = _largest(x)``: of equal values the first receives it."""
+    before, here, _ = shifted(x, rows, not rows, channels)
+    lacks = [(view != y).astype(x.dtype) for view in (before, here)]
+    # number of the first largest value, 1 to 3: outside, where all is 0, nothing is
+    first = 1 + lacks[0] * (1 + lacks[1])
+    places = shifted(first, rows, not rows, channels)
+    parts = shifted(gradient, rows, not rows, channels)
+    total = jnp.zeros((), x.dtype)
+    for k, (place, part) in enumerate(zip(places, parts, strict=True)):
+        total = total + jnp.where(place == 3 - k, part, 0)
+    return total
+
+
+def max_pool_gradient(x: Lines, y: Lines, gradient: Lines, channels: int) -> Lines:
+    """Gradient of ``y = max_pool(x)``.
+
+    Of equal positive values the first in row-major order receives it. Where the largest
+    value is 0 it may go astray: ``x`` is rectified, so the caller drops it there.
+    """
+    columns = _largest(x, channels, rows=False)
+    middle = _to_largest(columns, y, gradient, channels, rows=True)
+    return _to_largest(x, columns, middle, channels, rows=False)
+
+
+def average_pool(x: Lines, channels: int) -> Lines:
+    """The mean of every 3x3 window; what lies outside the map counts as 0.
+
+    It is its own gradient.
+    """
+    left, here, right = shifted(x, 0, 1, channels)
+    above, here, below = shifted(left + here + right, 1, 0, channels)
+    return (above + here + below) / 9
