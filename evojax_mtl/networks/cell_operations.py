@@ -1,6 +1,7 @@
 """The nine operations of the cell space, with their own backward passes.
 
-Shape legend: ``B`` images, ``H`` x ``W`` map, ``C`` channels, ``X = W * C`` (``lines``).
+Shape legend: ``B`` images, ``H`` x ``W`` map, ``C`` channels, ``X = W * C``, as in
+``lines``.
 
 As the authors' code has them (Liao 2023, 3.2, names no details). All keep the map's
 size and channels.
@@ -15,9 +16,15 @@ Weights of an edge are padded to those of the largest operation: ``depthwise``
 ``(7, 7, C)``, ``pointwise`` ``(C, C)``, ``scale`` and ``bias`` ``(2, C)``, of the first
 and second batch norm. ``moments`` ``(2, 2, C)`` holds mean and variance of the inputs
 of both.
+
+``hold`` is given what several expressions read or what goes into a product, and returns
+it. Without it XLA for CPU computes such values anew for each reader, and in short loops
+over a product's rows: a backward pass takes twice the time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,8 +32,11 @@ from evojax_mtl.networks import lines
 from evojax_mtl.networks.lines import Lines
 
 KERNEL = 7
+HELD = 5
+"""Values that one pass of an operation holds, at most."""
 Weights = dict[str, Array]
 Moments = Float[Array, "2 2 C"]
+Hold = Callable[[Lines], Lines]
 
 
 def _padded(kernel: Float[Array, "k k C"]) -> Float[Array, "7 7 C"]:
@@ -54,11 +64,14 @@ class Convolution:
         inner = slice(margin, margin + self.kernel)
         return weights["depthwise"][inner, inner]
 
-    def _between(self, weights: Weights, middle: Lines, moments: Moments) -> Lines:
+    def _between(
+        self, weights: Weights, first: Lines, moments: Moments, hold: Hold
+    ) -> Lines:
         if not self.separate:
-            return middle
+            return first
         scale, bias = weights["scale"][0], weights["bias"][0]
-        return jnp.maximum(lines.normalize(middle, *moments[0], scale, bias), 0)
+        normal = lines.normalize(first, *moments[0], scale, bias)
+        return hold(jnp.maximum(normal, 0))
 
     def first(self, weights: Weights, x: Lines) -> Lines:
         """The depthwise convolution's output."""
@@ -66,7 +79,7 @@ class Convolution:
         return lines.depthwise(jnp.maximum(x, 0), taps, self.dilation)
 
     def second(
-        self, weights: Weights, first: Lines, moments: Moments | None
+        self, weights: Weights, first: Lines, moments: Moments | None, hold: Hold
     ) -> tuple[Lines, Lines, Moments]:
         """The whole's output, the pointwise convolution's, and statistics.
 
@@ -81,7 +94,7 @@ class Convolution:
 
         own = jnp.zeros((2, channels), first.dtype)
         before = statistics(0, first) if self.separate else own
-        between = self._between(weights, first, jnp.stack([before, own]))
+        between = self._between(weights, first, jnp.stack([before, own]), hold)
         second = lines.pointwise(between, weights["pointwise"])
         after = statistics(1, second)
         scale, bias = weights["scale"][1], weights["bias"][1]
@@ -95,6 +108,7 @@ class Convolution:
         middles: tuple[Lines, Lines],
         moments: Moments,
         gradient: Lines,
+        hold: Hold,
     ) -> tuple[Weights, Lines]:
         """Gradients of the weights and of ``x``, by the batch's own statistics.
 
@@ -104,19 +118,21 @@ class Convolution:
         dscale, dbias, g = lines.normalize_gradients(
             second, gradient, *moments[1], scale[1]
         )
-        between = self._between(weights, first, moments)
-        dpointwise, g = lines.pointwise_gradients(between, g, weights["pointwise"])
+        between = self._between(weights, first, moments, hold)
+        dpointwise, g = lines.pointwise_gradients(
+            between, hold(g), weights["pointwise"]
+        )
         no = jnp.zeros_like(dscale)
         dscales, dbiases = [no, dscale], [no, dbias]
         if self.separate:
-            g = jnp.where(between > 0, g, 0)
+            g = hold(jnp.where(between > 0, g, 0))
             dscales[0], dbiases[0], g = lines.normalize_gradients(
                 first, g, *moments[0], scale[0]
             )
-        rectified = jnp.maximum(x, 0)
+            g = hold(g)
         taps, channels = self._taps(weights), scale.shape[-1]
         dtaps = lines.depthwise_kernel_gradient(
-            rectified, g, self.kernel, channels, self.dilation
+            hold(jnp.maximum(x, 0)), g, self.kernel, channels, self.dilation
         )
         dx = lines.depthwise_input_gradient(g, taps, self.dilation)
         update = {

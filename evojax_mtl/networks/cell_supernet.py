@@ -272,7 +272,7 @@ def _norm(x: Lines, weights: Tree, moments: Array, running: bool, k: Any = ...) 
     return batch_norm(x, scale, bias)
 
 
-def halve(x: Lines, kernel: Float[Array, "I O"]) -> Lines:
+def halve(x: Lines, kernel: Float[Array, "I O"]) -> Float[Array, "B h Y"]:
     """2x2 average pooling, an odd edge cropped, and a 1x1 convolution.
 
     The columns are averaged by the product: it reads two of them at once.

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.wiring import BLOCKS, EDGES, ROWS, Wiring
 from evojax_mtl.networks import lines
-from evojax_mtl.networks.cell_operations import CONVOLUTIONS, OTHERS
+from evojax_mtl.networks.cell_operations import CONVOLUTIONS, HELD, OTHERS
 from evojax_mtl.networks.lines import Lines
 from evojax_mtl.networks.tape import at, put, zeros
 from evojax_mtl.pytrees import Pytree
@@ -69,10 +69,30 @@ class StackPlan:
     running: bool = False
 
 
+class _Scratch:
+    """Rows of a buffer that values go through, so that XLA computes them once.
+
+    What is read at an index that XLA does not know is not recognised as what was
+    written.
+    """
+
+    def __init__(self, buffer: Array, zero: Array) -> None:
+        self.buffer = buffer
+        self._zero = zero
+        self._next = 0
+
+    def hold(self, value: Lines) -> Lines:
+        self.buffer = put(self.buffer, value, self._next)
+        held = at(self.buffer, self._next + self._zero)
+        self._next += 1
+        return held
+
+
 class _Kept(Pytree):
     """Buffers: ``rows``, and what precedes each batch norm, with its statistics."""
 
     rows: Float[Array, "rows B H X"]
+    scratch: Float[Array, "held B H X"]
     first: Float[Array, "nE B H X"]
     second: Float[Array, "nE B H X"]
     output: Float[Array, "n B H X"]
@@ -127,6 +147,7 @@ def forward(
     rows = put(put(rows, before, 0), previous, 1)
     carry = _Kept(
         rows=rows,
+        scratch=zeros((2, *shape), dtype, mark, 6),
         first=zeros((convolutions, *shape), dtype, mark, 1),
         second=zeros((convolutions, *shape), dtype, mark, 2),
         output=zeros((plan.cells if keep else 0, *shape), dtype, mark, 3),
@@ -147,14 +168,16 @@ def forward(
             own = _edge(weights, at(slots, e) + zero)
             x = at(kept.rows, at(sources, e) + zero)
             given = at(moments.edges, e) if plan.running else None
+            scratch = _Scratch(kept.scratch, zero)
             first = operation.first(own, x)
             if keep:
-                # read back, or XLA computes it twice
                 kept = kept.replace(first=put(kept.first, first, e))
                 first = at(kept.first, e + zero)
-            done = (*operation.second(own, first, given), kept.rows)
-            y, second, found, rows = jax.lax.optimization_barrier(done)
-            kept = kept.replace(rows=rows)
+            else:
+                first = scratch.hold(first)
+            done = operation.second(own, first, given, scratch.hold)
+            kept = kept.replace(scratch=scratch.buffer)
+            (y, second, found), kept = jax.lax.optimization_barrier((done, kept))
             if keep:
                 kept = kept.replace(second=put(kept.second, second, e))
             if not plan.running:
@@ -223,35 +246,37 @@ def backward(
         source, slot = at(sources, e), at(slots, e)
         target = 2 + ROWS * (e // EDGES) + (e % EDGES) // 2
 
-        def received(zero, rows):
-            g = at(factor.ravel(), e) * at(rows, target + zero)
+        def received(zero, carry):
+            rows, scratch, *rest = carry
+            scratch = _Scratch(scratch, zero)
+            g = scratch.hold(at(factor.ravel(), e) * at(rows, target + zero))
             # without the barrier XLA copies all rows, see ``tape``
-            return jax.lax.optimization_barrier((g, rows))
+            g, rows = jax.lax.optimization_barrier((g, rows))
+            return g, rows, scratch, *rest
 
         def convolve(operation, zero, carry):
-            rows, edges = carry
-            g, rows = received(zero, rows)
+            g, rows, scratch, edges = received(zero, carry)
             update, dx = operation.backward(
                 _edge(weights, slot + zero),
                 at(kept.rows, source + zero),
                 (at(kept.first, e + zero), at(kept.second, e + zero)),
                 at(kept.moments.edges, e + zero),
                 g,
+                scratch.hold,
             )
             edges = jax.tree.map(
                 lambda total, part: put(total, at(total, slot) + part, slot),
                 edges,
                 update,
             )
-            return put(rows, at(rows, source) + dx, source), edges
+            return put(rows, at(rows, source) + dx, source), scratch.buffer, edges
 
         def other(zero, carry):
-            rows, edges = carry
-            g, rows = received(zero, rows)
+            g, rows, scratch, edges = received(zero, carry)
             x = at(kept.rows, source + zero)
             branches = [partial(b, channels=plan.channels) for _, b in OTHERS]
             dx = jax.lax.switch(number - len(CONVOLUTIONS), branches, x, g)
-            return put(rows, at(rows, source) + dx, source), edges
+            return put(rows, at(rows, source) + dx, source), scratch.buffer, edges
 
         number = at(wiring.operation.ravel(), e)
         for o, operation in enumerate(CONVOLUTIONS):
@@ -260,7 +285,7 @@ def backward(
 
     def cell(i, carry):
         k = plan.cells - 1 - i
-        rows, slopes = carry
+        rows, scratch, slopes = carry
         dscale, dbias, g = lines.normalize_gradients(
             at(kept.output, k),
             at(rows, ROWS * (k + 1) + 1),
@@ -282,17 +307,23 @@ def backward(
 
         kernels = at(slopes.kernel, k)
         rows, kernels = jax.lax.fori_loop(0, BLOCKS, loose, (rows, kernels))
-        rows, edges = jax.lax.fori_loop(
-            EDGES * k, EDGES * (k + 1), edge, (rows, slopes.edges)
+        rows, scratch, edges = jax.lax.fori_loop(
+            EDGES * k, EDGES * (k + 1), edge, (rows, scratch, slopes.edges)
         )
-        return rows, slopes.replace(
-            edges=edges,
-            kernel=put(slopes.kernel, kernels, k),
-            scale=put(slopes.scale, dscale, k),
-            bias=put(slopes.bias, dbias, k),
+        return (
+            rows,
+            scratch,
+            slopes.replace(
+                edges=edges,
+                kernel=put(slopes.kernel, kernels, k),
+                scale=put(slopes.scale, dscale, k),
+                bias=put(slopes.bias, dbias, k),
+            ),
         )
 
-    rows, slopes = jax.lax.fori_loop(0, plan.cells, cell, (rows, slopes))
+    scratch = zeros((1 + HELD, *rows.shape[1:]), rows.dtype, mark, 5)
+    carry = (rows, scratch, slopes)
+    rows, _, slopes = jax.lax.fori_loop(0, plan.cells, cell, carry)
     return slopes, rows[0], rows[1]
 
 

@@ -88,13 +88,13 @@ def depthwise_kernel_gradient(
     return jnp.stack(sums).reshape(size, size, channels)
 
 
-def pointwise(x: Lines, kernel: Float[Array, "I O"]) -> Lines:
+def pointwise(x: Lines, kernel: Float[Array, "I O"]) -> Float[Array, "B H Y"]:
     """A 1x1 convolution."""
     return (x.reshape(-1, kernel.shape[0]) @ kernel).reshape(*x.shape[:2], -1)
 
 
 def pointwise_gradients(
-    x: Lines, gradient: Lines, kernel: Float[Array, "I O"]
+    x: Lines, gradient: Float[Array, "B H Y"], kernel: Float[Array, "I O"]
 ) -> tuple[Float[Array, "I O"], Lines]:
     """Gradients of ``pointwise`` with respect to kernel and input."""
     inputs, outputs = kernel.shape

@@ -54,14 +54,14 @@ class Plan:
     block: int = 64
 
 
-def at(array: Array, index: Array) -> Array:
+def at(array: Array, index: Array | int) -> Array:
     """Row ``index`` of the leading axis; spares the code for negative indices."""
     return jax.lax.dynamic_index_in_dim(
         array, index, 0, keepdims=False, allow_negative_indices=False
     )
 
 
-def put(array: Array, value: Array, index: Array) -> Array:
+def put(array: Array, value: Array, index: Array | int) -> Array:
     """``array`` with row ``index`` replaced, in place where XLA can."""
     return jax.lax.dynamic_update_index_in_dim(
         array, value, index, 0, allow_negative_indices=False

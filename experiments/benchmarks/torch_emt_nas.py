@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as functional
 from torch import nn
 
 from evojax_mtl.architectures.wiring import BLOCKS, EDGES, INPUTS
@@ -131,4 +131,4 @@ class Network(nn.Module):
                 previous, before = one(previous), other(before)
             for cell in stack:
                 previous, before = cell(previous, before), previous
-        return self.decoder(F.relu(previous.mean((2, 3))))
+        return self.decoder(functional.relu(previous.mean((2, 3))))
