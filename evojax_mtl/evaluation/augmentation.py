@@ -45,9 +45,7 @@ def random_crop(
     return padded[image, rows[:, :, None], columns[:, None, :]]
 
 
-def random_flip(
-    key: Array, images: Float[Array, "B H W c"]
-) -> Float[Array, "B H W c"]:
+def random_flip(key: Array, images: Float[Array, "B H W c"]) -> Float[Array, "B H W c"]:
     """Half of the images, at random, with left and right exchanged."""
     flipped = jax.random.uniform(key, (len(images),)) < 0.5
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)

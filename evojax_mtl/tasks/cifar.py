@@ -12,7 +12,7 @@ import gzip
 import pickle
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -65,7 +65,9 @@ class _Originals:
                 with tarfile.open(fileobj=stream, mode="r|") as archive:
                     for member in archive:
                         place = PurePosixPath(member.name)
-                        wanted = place.parent.name == self.folder and place.name in names
+                        wanted = (
+                            place.parent.name == self.folder and place.name in names
+                        )
                         content = archive.extractfile(member) if wanted else None
                         if content is not None:
                             files[place.name] = content.read()
@@ -90,10 +92,10 @@ class _Originals:
             ) from None
         for name in (b"data", self.labels):
             if not isinstance(fields, dict) or name not in fields:
-                found = sorted(map(str, fields)) if isinstance(fields, dict) else fields
+                kind = type(fields).__name__
+                found = sorted(map(str, fields)) if isinstance(fields, dict) else kind
                 raise UserError(
-                    f"{file}: field {name.decode()!r} is missing; found "
-                    f"{str(found)[:200]}"
+                    f"{file}: field {name.decode()!r} is missing; found {found}"
                 )
         pixels, labels = fields[b"data"], fields[self.labels]
         if not isinstance(pixels, np.ndarray) or pixels.shape[1:] != (3072,):
@@ -103,8 +105,11 @@ class _Originals:
             raise UserError(
                 f"{file}: field {self.labels.decode()!r} is not a list of integers"
             )
-        if len(labels) != len(pixels):
-            raise UserError(f"{file}: {len(labels)} labels for {len(pixels)} images")
+        if len(labels) != len(pixels) or not labels:
+            raise UserError(
+                f"{file}: {len(labels)} labels for {len(pixels)} images; allowed: one "
+                "an image, and an image or more"
+            )
         images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images), np.array(labels)
 
@@ -114,13 +119,12 @@ def _folder(path: Path, names: Sequence[str]) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in names}
 
 
-def _require(path: Path, names: Sequence[str], found: dict[str, bytes] | set) -> None:
+def _require(path: Path, names: Sequence[str], found: Collection[str]) -> None:
     absent = [name for name in names if name not in found]
     if absent:
-        here = ", ".join(sorted(set(found))) or "nothing"
+        here = ", ".join(sorted(found)) or "nothing"
         raise UserError(
-            f"{path}: {absent[0]} is missing; found {here}; allowed: "
-            f"{', '.join(names)}"
+            f"{path}: {absent[0]} is missing; found {here}; allowed: {', '.join(names)}"
         )
 
 

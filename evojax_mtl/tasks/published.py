@@ -84,7 +84,9 @@ class Published:
 
     def _find(self, folder: Path) -> dict[Path, Callable[[Path], Task]]:
         """Where the data set is in a folder, and what reads it there."""
-        found = {path: self._from_originals for path in self.originals(folder)}
+        found: dict[Path, Callable[[Path], Task]] = {}
+        for path in self.originals(folder):
+            found[path] = self._from_originals
         arrays = find_npz(self.name, (folder,))
         if arrays is not None:
             found[arrays] = self._from_npz

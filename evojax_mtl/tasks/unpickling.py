@@ -49,4 +49,5 @@ def unpickle(content: bytes) -> Any:
     try:
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle raises whatever its bytes spell
-        raise pickle.UnpicklingError(str(error) or type(error).__name__) from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise pickle.UnpicklingError(reason) from None

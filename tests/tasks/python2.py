@@ -3,11 +3,10 @@
 import io
 import pickle
 import struct
+from typing import ClassVar
 
 
 class _Pickler(pickle._Pickler):  # the one in Python, whose methods can be replaced
-    dispatch = dict(pickle._Pickler.dispatch)
-
     def save_string(self, content):
         """A ``str`` of Python 2."""
         content = content.encode() if isinstance(content, str) else content
@@ -16,11 +15,16 @@ class _Pickler(pickle._Pickler):  # the one in Python, whose methods can be repl
         else:
             self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
 
-    dispatch[bytes] = dispatch[str] = save_string
+    dispatch: ClassVar = pickle._Pickler.dispatch | {
+        bytes: save_string,
+        str: save_string,
+    }
 
 
 def dumps(thing):
     """Protocol 2, with the module names of the numpy of that time."""
     file = io.BytesIO()
     _Pickler(file, protocol=2).dump(thing)
-    return file.getvalue().replace(b"cnumpy._core.multiarray", b"cnumpy.core.multiarray")
+    return file.getvalue().replace(
+        b"cnumpy._core.multiarray", b"cnumpy.core.multiarray"
+    )

@@ -79,7 +79,9 @@ def test_an_uncompressed_file_goes_first(tmp_path):
 def test_two_places(tmp_path):
     write(tmp_path)
     write(tmp_path / "mnist", packed=True)
-    with pytest.raises(UserError, match=r"found mnist 2 times \(.*/mnist\); allowed: o"):
+    with pytest.raises(
+        UserError, match=r"found mnist 2 times \(.*/mnist\); allowed: o"
+    ):
         load_tasks("mnist", data_dir=tmp_path)
 
 
@@ -89,7 +91,9 @@ def test_a_file_is_missing(tmp_path):
     message = rf"{NAMES[3]} or {NAMES[3]}.gz is missing; found {NAMES[2]}.gz"
     with pytest.raises(UserError, match=message):
         load_tasks("mnist", data_dir=tmp_path)
-    with pytest.raises(UserError, match=r"fashion_mnist not found in .*zalandoresearch"):
+    with pytest.raises(
+        UserError, match=r"fashion_mnist not found in .*zalandoresearch"
+    ):
         load_tasks("fashion_mnist", data_dir=tmp_path)
 
 
@@ -148,7 +152,9 @@ def test_truncated_and_damaged_gzip_files(tmp_path):
     damaged[len(damaged) // 2] ^= 255
     for content in (whole[: len(whole) // 2], bytes(damaged), idx(IMAGES)):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"a.gz: not a complete gzip file") as caught:
+        with pytest.raises(
+            UserError, match=r"a.gz: not a complete gzip file"
+        ) as caught:
             read_idx(path, 3)
         assert "\n" not in str(caught.value)
 
@@ -156,5 +162,7 @@ def test_truncated_and_damaged_gzip_files(tmp_path):
 def test_sizes_that_overflow_a_machine_word(tmp_path):
     header = bytes([0, 0, 8, 3]) + b"\xff\xff\xff\xff" * 3
     (tmp_path / "a").write_bytes(header)
-    with pytest.raises(UserError, match="found 0 values; allowed: 79228162458924105385"):
+    with pytest.raises(
+        UserError, match="found 0 values; allowed: 79228162458924105385"
+    ):
         read_idx(tmp_path / "a", 3)

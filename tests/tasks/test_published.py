@@ -7,11 +7,9 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.tasks.sources import load_tasks
 
 from .conftest import medmnist_arrays
+from .prepared import png, write
 from .test_mnist import arrays as mnist_arrays
 from .test_mnist import write as write_mnist
-from .test_tfds import library, png, write
-
-__all__ = ["library"]  # a fixture
 
 
 def keras(shape=(28, 28), classes=10, labels_shape=(-1,)):
@@ -75,7 +73,9 @@ def test_two_files_match(tmp_path):
 def test_two_layouts_in_one_folder_but_not_in_two(tmp_path, home, monkeypatch):
     write_mnist(tmp_path)
     np.savez(tmp_path / "mnist.npz", **keras())
-    with pytest.raises(UserError, match=r"found mnist 2 times .*mnist.npz\); allowed: "):
+    with pytest.raises(
+        UserError, match=r"found mnist 2 times .*mnist.npz\); allowed: "
+    ):
         load_tasks("mnist", data_dir=tmp_path)
     (tmp_path / "mnist.npz").unlink()
     cache = home / "cache/evojax_mtl"
@@ -96,7 +96,9 @@ def test_cifar100_is_not_found_for_cifar10(tmp_path):
 
 
 def test_an_argument_is_refused(tmp_path):
-    with pytest.raises(UserError, match="'mnist:even': found an argument; allowed: mnis"):
+    with pytest.raises(
+        UserError, match="'mnist:even': found an argument; allowed: mnis"
+    ):
         load_tasks("mnist:even", data_dir=tmp_path)
 
 
@@ -108,7 +110,11 @@ BAD = {
     "dtype": ({"x_train": X.astype(int)}, "field 'x_train': dtype int64; allowed"),
     "size": ({"x_train": X[:, 1:]}, r"test images are .* and train images \(27, 28, 1"),
     "colour": (
-        {"x_train": np.stack([X] * 3, -1), "x_test": np.stack([X] * 3, -1), "y_test": Y},
+        {
+            "x_train": np.stack([X] * 3, -1),
+            "x_test": np.stack([X] * 3, -1),
+            "y_test": Y,
+        },
         r"found images \(28, 28, 3\) of 10 classes; allowed: \(28, 28, 1\) of 10",
     ),
     "labels": ({"y_train": Y[:9]}, "train labels: 9 labels for 50 images"),
@@ -132,7 +138,9 @@ def test_a_bad_file_ends_in_one_line(tmp_path, case):
 
 def test_other_files_of_that_name(tmp_path):
     np.savez(tmp_path / "cifar10.npz", images=X, labels=Y)
-    with pytest.raises(UserError, match=r"'train_images' is missing; found images, lab"):
+    with pytest.raises(
+        UserError, match=r"'train_images' is missing; found images, lab"
+    ):
         load_tasks("cifar10", data_dir=tmp_path)
     whole = medmnist_arrays((32, 32, 3), 10, (50, 10, 10))
     np.savez(tmp_path / "cifar10.npz", **whole, classes=11)

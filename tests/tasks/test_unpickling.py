@@ -64,7 +64,7 @@ class Evil:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, protocol):
     content = pickle.dumps({"data": Evil(str(tmp_path / "made"))}, protocol)
-    with pytest.raises(pickle.UnpicklingError, match="it asks for .*mkdir"):
+    with pytest.raises(pickle.UnpicklingError, match=r"it asks for .*mkdir"):
         unpickle(content)
     assert not (tmp_path / "made").exists()
     pickle.loads(content)
@@ -83,7 +83,7 @@ def test_other_names_of_numpy_are_refused(name):
     "array", [np.array([None, 1]), np.zeros(3), np.zeros(2, "u1,f4"), np.zeros(2, "i2")]
 )
 def test_arrays_of_anything_but_bytes_are_refused(array):
-    with pytest.raises(pickle.UnpicklingError, match="an array of .*, not of bytes"):
+    with pytest.raises(pickle.UnpicklingError, match=r"an array of .*, not of bytes"):
         unpickle(python2.dumps({b"data": array}))
 
 
@@ -108,10 +108,9 @@ def test_damaged_bytes_raise_nothing_else():
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         try:
             unpickle(bytes(content))
-        except pickle.UnpicklingError as error:
-            assert str(error)
+        except pickle.UnpicklingError:
             refused += 1
-    assert refused > 500
+    assert refused > 500  # the rest spell other numbers and text
 
 
 def test_a_damaged_memo_takes_no_memory():
