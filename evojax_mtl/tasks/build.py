@@ -121,6 +121,22 @@ def build_task(
     )
 
 
+def require_every_class(task: Task, origin: str) -> None:
+    """Raises a UserError unless every class has an example in every split.
+
+    For data whose classes are published: without some of them, accuracy is that of
+    another, easier task.
+    """
+    for name in SPLITS:
+        split: Split = getattr(task, name)
+        absent = np.setdiff1d(np.arange(task.classes), split.labels[split.mask])
+        if absent.size:
+            raise UserError(
+                f"{origin}: class {absent[0]} of {task.classes} has no {name} example; "
+                "allowed: every class in every split"
+            )
+
+
 def split_task(
     name: str,
     images: np.ndarray,

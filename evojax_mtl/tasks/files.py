@@ -26,11 +26,17 @@ _MAP_BYTES = 256 << 20
 def find_npz(name: str, folders: Sequence[Path]) -> Path | None:
     """``NAME*.npz`` in the first folder that has one; None where none has.
 
+    A number at the end of the name does not go on: ``cifar100.npz`` is no ``cifar10``.
+
     Raises:
       UserError: several files of one folder match.
     """
     for folder in folders:
-        matches = sorted(folder.glob(f"{glob.escape(name)}*.npz"))
+        matches = [
+            match
+            for match in sorted(folder.glob(f"{glob.escape(name)}*.npz"))
+            if not (name[-1:] + match.name[len(name)]).isdecimal()
+        ]
         if len(matches) > 1:
             found = ", ".join(match.name for match in matches)
             raise UserError(

@@ -1,10 +1,18 @@
-"""``medmnist:SET+SET``: the MedMNIST sets with one label an image.
+"""``medmnist:SET+SET``: the 2-D MedMNIST sets with one label an image.
 
 One set is one task, from the official ``SETmnist.npz`` (or ``SETmnist*.npz``) with its
-official splits. ``chest`` has fourteen labels an image and is not among them.
+official splits. MedMNIST labels its sets in four ways:
+
+* multi-class: most sets; trained by cross-entropy, scored by accuracy;
+* binary: ``pneumonia`` and ``breast``, which are two classes here;
+* ordinal: ``retina``, five grades of a disease, which are five classes without an order
+  here, as in MedMNIST's own experiments;
+* multi-label: ``chest``, fourteen findings an image, any of which may be there. A task
+  here has one label an image: ``chest`` is refused.
 """
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.tasks.build import require_every_class
 from evojax_mtl.tasks.files import find_npz, missing
 from evojax_mtl.tasks.npz import load_file
 from evojax_mtl.tasks.request import Request
@@ -28,12 +36,18 @@ WHERE = "get it from https://zenodo.org/records/10519652 (https://medmnist.com)"
 
 
 def load(argument: str | None, request: Request) -> list[Task]:
-    """One task a set; ``argument`` names them, joined by ``+``."""
+    """One task a set; ``argument`` names them, joined by ``+``.
+
+    Raises:
+      UserError: an unknown set, or one with several labels an image; a file is
+        missing, there twice, or not as published.
+    """
     names = (argument or "").split("+")
     for name in names:
         if name not in CLASSES:
+            reason = ", which has 14 labels an image" if name == "chest" else ""
             raise UserError(
-                f"tasks 'medmnist:{argument or ''}': found {name!r}; allowed: "
+                f"tasks 'medmnist:{argument or ''}': found {name!r}{reason}; allowed: "
                 f"{', '.join(CLASSES)}, joined by +"
             )
     return [_load(name, request) for name in names[: request.max_tasks]]
@@ -44,4 +58,10 @@ def _load(name: str, request: Request) -> Task:
     path = find_npz(file, request.folders)
     if path is None:
         raise missing(f"{file}.npz", request.folders, WHERE)
-    return load_file(path, file, CLASSES[name])
+    task = load_file(path, file, CLASSES[name])
+    if task.classes != CLASSES[name]:
+        raise UserError(
+            f"{path}: found {task.classes} classes; allowed: {CLASSES[name]}"
+        )
+    require_every_class(task, str(path))
+    return task

@@ -6,9 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.tasks import digits, folder, glyphs, medmnist, npz, omniglot, tfds
+from evojax_mtl.tasks import (
+    cifar,
+    digits,
+    folder,
+    glyphs,
+    medmnist,
+    mnist,
+    npz,
+    omniglot,
+    tfds,
+)
 from evojax_mtl.tasks.build import first_classes
 from evojax_mtl.tasks.images import harmonise
+from evojax_mtl.tasks.published import Published
 from evojax_mtl.tasks.request import Request, search_folders
 from evojax_mtl.tasks.task import Task
 
@@ -39,6 +50,10 @@ class Source:
     def usage(self) -> str:
         """How it is written on the command line."""
         return f"{self.name}{self.argument}"
+
+
+def _published(data: Published, description: str) -> Source:
+    return Source(data.name, "", description, "real", data.where, data.load)
 
 
 SOURCES: dict[str, Source] = {
@@ -80,6 +95,12 @@ SOURCES: dict[str, Source] = {
             medmnist.WHERE,
             medmnist.load,
         ),
+        _published(cifar.CIFAR10, "CIFAR-10: 32x32 colour pictures of 10 classes"),
+        _published(cifar.CIFAR100, "CIFAR-100: 32x32 colour pictures of 100 classes"),
+        _published(mnist.MNIST, "MNIST: 28x28 handwritten digits"),
+        _published(
+            mnist.FASHION_MNIST, "Fashion-MNIST: 28x28 pictures of 10 kinds of clothes"
+        ),
         Source(
             "npz",
             ":PATH",
@@ -112,24 +133,34 @@ SOURCES: dict[str, Source] = {
 def parse_spec(spec: str) -> list[tuple[Source, str | None]]:
     """Sources and their arguments in ``SOURCE[:ARG],SOURCE[:ARG]``.
 
+    Sources without an argument may also be joined by ``+``: ``cifar10+cifar100``.
+
     Raises:
-      UserError: an unknown source, or an argument that lacks.
+      UserError: an unknown source, an argument that lacks, or one after sources that
+        are joined by ``+``.
     """
     parsed = []
     for part in spec.split(","):
-        name, colon, argument = part.strip().partition(":")
-        if name not in SOURCES:
+        joined, colon, argument = part.strip().partition(":")
+        names = joined.split("+")
+        for name in names:
+            if name not in SOURCES:
+                raise UserError(
+                    f"tasks {spec!r}: unknown source {name!r}; allowed: "
+                    f"{', '.join(source.usage for source in SOURCES.values())}, joined "
+                    "by comma"
+                )
+        if colon and len(names) > 1:
             raise UserError(
-                f"tasks {spec!r}: unknown source {name!r}; allowed: "
-                f"{', '.join(source.usage for source in SOURCES.values())}, joined by "
-                "comma"
+                f"tasks {spec!r}: an argument after {joined!r}; allowed: sources with "
+                "an argument are joined by comma"
             )
-        source = SOURCES[name]
         if colon and not argument:
             raise UserError(
-                f"tasks {spec!r}: nothing after {name + ':'!r}; allowed: {source.usage}"
+                f"tasks {spec!r}: nothing after {joined + ':'!r}; allowed: "
+                f"{SOURCES[joined].usage}"
             )
-        parsed.append((source, argument or None))
+        parsed += [(SOURCES[name], argument or None) for name in names]
     return parsed
 
 
@@ -145,7 +176,8 @@ def load_tasks(
     """Loads one set of tasks with unique names and one input shape.
 
     Args:
-      spec: sources joined by comma, ``SOURCE`` or ``SOURCE:ARG`` each.
+      spec: sources joined by comma, ``SOURCE``, ``SOURCE+SOURCE`` or ``SOURCE:ARG``
+        each.
       data_dir: where files are looked for; None looks in ``$EVOJAX_MTL_DATA``, the
         user's cache folder and TFDS's own folder.
       image_size: pixels a side of all images; None keeps what the source has, or

@@ -8,6 +8,8 @@ import pytest
 
 from evojax_mtl.tasks.request import ENVIRONMENT
 
+MISSING = "the extra is not installed: pip install 'evojax-mtl[tfds]'"
+
 
 @pytest.fixture
 def real_data() -> Path:
@@ -24,6 +26,12 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     return tmp_path
+
+
+@pytest.fixture
+def library():
+    pytest.importorskip("array_record", reason=MISSING)
+    return pytest.importorskip("tensorflow_datasets", reason=MISSING)
 
 
 def medmnist_arrays(shape=(8, 8), classes=3, sizes=(15, 6, 9), seed=0):

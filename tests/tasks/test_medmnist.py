@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.tasks import medmnist
 from evojax_mtl.tasks.sources import load_tasks
 
 from .conftest import medmnist_arrays
@@ -11,7 +12,9 @@ def test_official_files(tmp_path):
     np.savez(
         tmp_path / "organamnist.npz", **medmnist_arrays((28, 28), 11, (55, 22, 11))
     )
-    np.savez(tmp_path / "bloodmnist_part.npz", **medmnist_arrays((28, 28, 3), 8))
+    np.savez(
+        tmp_path / "bloodmnist_part.npz", **medmnist_arrays((28, 28, 3), 8, (16, 8, 8))
+    )
     organ, blood = load_tasks("medmnist:organa+blood", data_dir=tmp_path)
     assert (organ.name, blood.name) == ("organamnist", "bloodmnist")
     assert (organ.classes, blood.classes) == (11, 8)
@@ -19,15 +22,52 @@ def test_official_files(tmp_path):
     assert len(organ.validation) == 22
 
 
-def test_a_small_part_keeps_the_published_classes(tmp_path):
-    np.savez(tmp_path / "pathmnist.npz", **medmnist_arrays((28, 28, 3), classes=2))
-    assert load_tasks("medmnist:path", data_dir=tmp_path)[0].classes == 9
+@pytest.mark.parametrize("name", medmnist.CLASSES)
+def test_each_set_has_its_published_classes(tmp_path, name):
+    classes = medmnist.CLASSES[name]
+    fields = medmnist_arrays((28, 28), classes, (5 * classes, classes, classes))
+    np.savez(tmp_path / f"{name}mnist.npz", **fields)
+    (task,) = load_tasks(f"medmnist:{name}", data_dir=tmp_path)
+    assert (task.name, task.classes) == (f"{name}mnist", classes)
+    assert (task.loss, task.metric) == ("cross_entropy", "accuracy")
+    assert np.array_equal(task.validation.labels, np.arange(classes))
+
+
+def test_grey_sets_beside_coloured_ones_become_coloured(tmp_path):
+    grey = medmnist_arrays((28, 28), 11, (55, 22, 11))
+    np.savez(tmp_path / "organsmnist.npz", **grey)
+    np.savez(
+        tmp_path / "pathmnist.npz", **medmnist_arrays((28, 28, 3), 9, (45, 9, 9), 1)
+    )
+    organ, path = load_tasks("medmnist:organs+path", data_dir=tmp_path)
+    assert organ.input_shape == path.input_shape == (28, 28, 3)
+    for channel in range(3):
+        found = organ.test.images[..., channel]
+        assert np.array_equal(found, grey["test_images"])
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_part_without_a_class_is_refused(tmp_path, split):
+    prefix = "val" if split == "validation" else split
+    fields = medmnist_arrays((28, 28), 11, (55, 22, 11))
+    fields[f"{prefix}_labels"] = fields[f"{prefix}_labels"] % 10
+    np.savez(tmp_path / "organamnist.npz", **fields)
+    message = f"organamnist.npz: class 10 of 11 has no {split} example; allowed: every"
+    with pytest.raises(UserError, match=message):
+        load_tasks("medmnist:organa", data_dir=tmp_path)
+
+
+def test_another_number_of_classes(tmp_path):
+    fields = medmnist_arrays((28, 28), 12, (60, 12, 12))
+    np.savez(tmp_path / "organamnist.npz", **fields, classes=12)
+    with pytest.raises(UserError, match=r"amnist.npz: found 12 classes; allowed: 11"):
+        load_tasks("medmnist:organa", data_dir=tmp_path)
 
 
 def test_errors(tmp_path):
     with pytest.raises(UserError, match=r"organamnist.npz not found in .*zenodo"):
         load_tasks("medmnist:organa", data_dir=tmp_path)
-    with pytest.raises(UserError, match="found 'chest'; allowed: path, derma"):
+    with pytest.raises(UserError, match="'chest', which has 14 labels an image; allow"):
         load_tasks("medmnist:organa+chest", data_dir=tmp_path)
     with pytest.raises(UserError, match="found ''; allowed: path, derma"):
         load_tasks("medmnist", data_dir=tmp_path)

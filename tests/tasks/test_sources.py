@@ -78,6 +78,10 @@ def test_image_size():
         ("glyphs,", "unknown source ''"),
         ("glyphs:", "nothing after 'glyphs:'; allowed: glyphs"),
         ("digits,digits:odd", "two tasks 'digits-odd'; allowed: unique names"),
+        ("cifar10+cifar", "unknown source 'cifar'; allowed: glyphs"),
+        ("cifar10+", "unknown source ''"),
+        ("cifar10+cifar10:", "an argument after 'cifar10\\+cifar10'; allowed: sourc"),
+        ("mnist+digits:odd", "'mnist\\+digits'; allowed: .* joined by comma"),
     ],
 )
 def test_bad_specifications(spec, message):
@@ -107,6 +111,17 @@ def test_data_dir_is_not_a_folder(tmp_path):
 def test_arguments():
     (glyphs, none), (npz, path) = parse_spec("glyphs, npz:a:b.npz")
     assert (glyphs.name, none, npz.name, path) == ("glyphs", None, "npz", "a:b.npz")
+
+
+def test_sources_join_by_plus_and_arguments_keep_theirs():
+    parsed = parse_spec("cifar10+cifar100, mnist,digits:odd+loops,npz:a+b:c.npz")
+    assert [(source.name, argument) for source, argument in parsed] == [
+        ("cifar10", None),
+        ("cifar100", None),
+        ("mnist", None),
+        ("digits", "odd+loops"),
+        ("npz", "a+b:c.npz"),
+    ]
 
 
 def test_where_files_are_looked_for(home, monkeypatch):

@@ -1,56 +1,17 @@
 """TFDS data sets that the tests write as array_record, without TensorFlow."""
 
 import importlib
-import io
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks import omniglot, tfds
 from evojax_mtl.tasks.prepare import prepare
 from evojax_mtl.tasks.sources import load_tasks
 
-MISSING = "the extra is not installed: pip install 'evojax-mtl[tfds]'"
-
-
-@pytest.fixture
-def library():
-    pytest.importorskip("array_record", reason=MISSING)
-    return pytest.importorskip("tensorflow_datasets", reason=MISSING)
-
-
-def write(library, folder, name, features, splits):
-    """Prepares a data set: ``splits`` maps names to lists of examples."""
-
-    class Builder(library.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = library.core.Version("1.0.0")
-
-        def _info(self):
-            return library.core.DatasetInfo(
-                builder=self,
-                features=library.features.FeaturesDict(features),
-                supervised_keys=("image", "label"),
-            )
-
-        def _split_generators(self, manager):
-            return {split: enumerate(rows) for split, rows in splits.items()}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    Builder.name = name
-    builder = Builder(data_dir=str(folder), file_format="array_record")
-    builder.download_and_prepare()
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
-    file.seek(0)
-    return file
+from .prepared import png, write
 
 
 def write_toy(library, folder, sizes, name="toy", shape=(6, 6, 1)):
