@@ -70,7 +70,7 @@ class Convolution:
         if not self.separate:
             return first
         scale, bias = weights["scale"][0], weights["bias"][0]
-        normal = lines.normalize(first, *moments[0], scale, bias)
+        normal = lines.normalize(first, moments[0], scale, bias)
         return hold(jnp.maximum(normal, 0))
 
     def first(self, weights: Weights, x: Lines) -> Lines:
@@ -90,7 +90,7 @@ class Convolution:
         def statistics(k, middle):
             if moments is not None:
                 return moments[k]
-            return jnp.stack(lines.moments(middle, channels))
+            return lines.moments(middle, channels)
 
         own = jnp.zeros((2, channels), first.dtype)
         before = statistics(0, first) if self.separate else own
@@ -98,7 +98,7 @@ class Convolution:
         second = lines.pointwise(between, weights["pointwise"])
         after = statistics(1, second)
         scale, bias = weights["scale"][1], weights["bias"][1]
-        y = lines.normalize(second, *after, scale, bias)
+        y = lines.normalize(second, after, scale, bias)
         return y, second, jnp.stack([before, after])
 
     def backward(
@@ -116,7 +116,7 @@ class Convolution:
         """
         (first, second), scale = middles, weights["scale"]
         dscale, dbias, g = lines.normalize_gradients(
-            second, gradient, *moments[1], scale[1]
+            second, gradient, moments[1], scale[1]
         )
         between = self._between(weights, first, moments, hold)
         dpointwise, g = lines.pointwise_gradients(
@@ -127,7 +127,7 @@ class Convolution:
         if self.separate:
             g = hold(jnp.where(between > 0, g, 0))
             dscales[0], dbiases[0], g = lines.normalize_gradients(
-                first, g, *moments[0], scale[0]
+                first, g, moments[0], scale[0]
             )
             g = hold(g)
         taps, channels = self._taps(weights), scale.shape[-1]

@@ -252,13 +252,13 @@ def batch_norm(
 
 
 def _batch_norm_forward(x, scale, bias):
-    found = jnp.stack(lines.moments(x, scale.shape[0]))
-    return (lines.normalize(x, *found, scale, bias), found), (x, found, scale)
+    found = lines.moments(x, scale.shape[0])
+    return (lines.normalize(x, found, scale, bias), found), (x, found, scale)
 
 
 def _batch_norm_backward(saved, gradients):
     x, found, scale = saved
-    dscale, dbias, dx = lines.normalize_gradients(x, gradients[0], *found, scale)
+    dscale, dbias, dx = lines.normalize_gradients(x, gradients[0], found, scale)
     return dx, dscale, dbias
 
 
@@ -268,7 +268,7 @@ batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 def _norm(x: Lines, weights: Tree, moments: Array, running: bool, k: Any = ...) -> Any:
     scale, bias = weights["scale"][k], weights["bias"][k]
     if running:
-        return lines.normalize(x, moments[0], moments[1], scale, bias), moments
+        return lines.normalize(x, moments, scale, bias), moments
     return batch_norm(x, scale, bias)
 
 
@@ -325,9 +325,9 @@ def run_network(
         stack = StackWeights(**weights[name])
         plan = StackPlan(wiring.source.shape[0], stack.scale.shape[-1], running)
         factor = jnp.ones(wiring.source.shape) if factors is None else factors[i]
-        *pair, m = run_stack(
-            plan, stack, wiring, factor, *pair, StackMoments(**moments[name])
-        )
+        before, previous = pair
+        given = StackMoments(**moments[name])
+        *pair, m = run_stack(plan, stack, wiring, factor, before, previous, given)
         found[name] = {"edges": m.edges, "output": m.output}
     x = pair[1].reshape(images.shape[0], -1, weights["decoder"]["kernel"].shape[0])
     x = x.mean(1)

@@ -212,12 +212,12 @@ def forward(
         if plan.running:
             found = at(moments.output, k)
         else:
-            found = jnp.stack(lines.moments(total, plan.channels))
+            found = lines.moments(total, plan.channels)
             output = put(carry.moments.output, found, k)
             carry = carry.replace(moments=carry.moments.replace(output=output))
         if keep:
             carry = carry.replace(output=put(carry.output, total, k))
-        y = lines.normalize(total, *found, at(weights.scale, k), at(weights.bias, k))
+        y = lines.normalize(total, found, at(weights.scale, k), at(weights.bias, k))
         return carry.replace(rows=put(carry.rows, y, ROWS * (k + 1) + 1))
 
     kept = jax.lax.fori_loop(0, plan.cells, cell, carry)
@@ -289,7 +289,7 @@ def backward(
         dscale, dbias, g = lines.normalize_gradients(
             at(kept.output, k),
             at(rows, ROWS * (k + 1) + 1),
-            *at(kept.moments.output, k),
+            at(kept.moments.output, k),
             at(weights.scale, k),
         )
 

@@ -17,6 +17,7 @@ EPSILON = 1e-5
 
 Lines = Float[Array, "B H X"]
 Channels = Float[Array, "C"]
+Moments = Float[Array, "2 C"]
 
 
 def spread(values: Channels, x: Lines) -> Float[Array, "X"]:
@@ -103,28 +104,29 @@ def pointwise_gradients(
     return dkernel, (flat @ kernel.T).reshape(x.shape)
 
 
-def moments(x: Lines, channels: int) -> tuple[Channels, Channels]:
+def moments(x: Lines, channels: int) -> Moments:
     """Mean and (biased) variance of each channel."""
     flat = x.reshape(-1, channels)
     mean = flat.mean(0)
-    return mean, jnp.maximum((flat * flat).mean(0) - mean * mean, 0)
+    variance = jnp.maximum((flat * flat).mean(0) - mean * mean, 0)
+    return jnp.stack([mean, variance])
 
 
-def normalize(
-    x: Lines, mean: Channels, variance: Channels, scale: Channels, bias: Channels
-) -> Lines:
+def normalize(x: Lines, moments: Moments, scale: Channels, bias: Channels) -> Lines:
     """Batch normalisation by the given statistics."""
+    mean, variance = moments[0], moments[1]
     slope = scale * jax.lax.rsqrt(variance + EPSILON)
     return x * spread(slope, x) + spread(bias - mean * slope, x)
 
 
 def normalize_gradients(
-    x: Lines, gradient: Lines, mean: Channels, variance: Channels, scale: Channels
+    x: Lines, gradient: Lines, moments: Moments, scale: Channels
 ) -> tuple[Channels, Channels, Lines]:
     """Gradients of ``normalize`` by the batch's own ``moments``.
 
     Returns those with respect to scale, bias and ``x``.
     """
+    mean, variance = moments[0], moments[1]
     channels = scale.shape[0]
     count = x.size // channels
     inverse = jax.lax.rsqrt(variance + EPSILON)
