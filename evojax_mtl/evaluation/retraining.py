@@ -3,8 +3,8 @@
 Shape legend: ``n`` examples, ``B`` examples a batch, ``H`` x ``W`` pixels, ``c``
 channels, ``L`` classes.
 
-The defaults are those of KTNAS' authors' code (Zhang et al. 2026, whose paper takes them
-from EMT-NAS): 600 epochs of SGD with batches of 64, cosine to 0 by the epoch, gradients
+The defaults are those of KTNAS' authors' code (Zhang et al. 2026, whose paper takes
+them from EMT-NAS): 600 epochs of SGD with batches of 64, cosine to 0 by the epoch, gradients
 clipped to norm 5, then weight decay on every weight, drop-path rising linearly by the
 epoch, the auxiliary head's loss at 0.4. Cutout belongs to the caller's ``augment``.
 
@@ -170,8 +170,8 @@ class Retraining:
     buffers of the state it is passed to the state that it returns.
 
     Args:
-      network: a plain network; it is called as ``network(images, drop_path, train=...)``
-        and returns logits, and an auxiliary head's or None.
+      network: a plain network, called as ``network(images, drop_path, train=...)``; it
+        returns logits, and an auxiliary head's or None.
       config: how to train it.
       augment: makes a training batch from a key and images in ``[0, 1]``, normalised as
         the network shall see them; ``normalise`` if None.
@@ -185,6 +185,7 @@ class Retraining:
         augment: Augment | None = None,
         normalise: Normalise | None = None,
     ) -> None:
+        """Compiles nothing yet."""
         self.network = network
         self.config = config
         self.normalise = normalise or (lambda images: images)
@@ -240,7 +241,7 @@ class Retraining:
         (_, (loss, batch_stats)), gradients = slope(
             state.params, state.batch_stats, images, labels, drop_path, path_key
         )
-        # one vector: among hundreds of leaves XLA repeats the norm's sum in every update
+        # one vector: with hundreds of leaves XLA repeats the norm's sum in each update
         flat, unravel = ravel_pytree(state.params)
         flat, optimizer, taken = apply_gradients(
             self.transformation,

@@ -142,7 +142,7 @@ def from_code(values: Any, where: str = "genotype") -> np.ndarray:
         most = choices()[block, place] - 1
         kind = "operation" if place > 1 else "input"
         raise UserError(
-            f"{where}: found {kind} {cells[cell, block, place]} in block {block} of the "
-            f"{CELL_TYPES[cell]} cell, must be 0 to {most}"
+            f"{where}: found {kind} {cells[cell, block, place]} in block {block} of "
+            f"the {CELL_TYPES[cell]} cell, must be 0 to {most}"
         )
     return cells

@@ -1,12 +1,12 @@
 """The plain network of a fixed genome, as EMT-NAS searches it (Liao 2023, 3.2).
 
-Shape legend: ``B`` images, ``H`` x ``W`` map, ``c`` channels of an image, ``C`` channels
-of a cell, ``L`` classes.
+Shape legend: ``B`` images, ``H`` x ``W`` map, ``c`` channels of an image, ``C``
+channels of a cell, ``L`` classes.
 
 Only the operations that the genome asks for exist, so nothing is selected at run time
 and only their weights count. The paper leaves the network to its supplement; this is
-the authors' code's: stem; ``stack`` normal cells; twice a reduction and ``stack`` normal
-cells at double the width; global mean, dropout, ReLU, linear layer.
+the authors' code's: stem; ``stack`` normal cells; twice a reduction and ``stack``
+normal cells at double the width; global mean, dropout, ReLU, linear layer.
 
 Two edges of a block with the same input and operation share one module, as in the
 search; ``shared=False`` gives each its own. Parameters in millions at 48 channels, for

@@ -14,8 +14,8 @@ searched (``networks.cell_network``):
   it reads an input;
 - separable convolutions are pairs, dilated ones have their full kernel, pools have no
   ReLU, and the average counts no padding;
-- node 0 of a cell is the output of the cell before the previous one, node 1 the previous
-  cell's: a code's inputs are read in that order, unlike in the search;
+- node 0 of a cell is the output of the cell before the previous one, node 1 the
+  previous cell's: a code's inputs are read in that order, unlike in the search;
 - two edges of a block with the same input and operation have weights of their own.
 """
 
@@ -156,7 +156,13 @@ class DartsCell(nn.Module):
     after_reduction: bool
 
     @nn.compact
-    def __call__(self, before: Image, previous: Image, drop_path: Rate, train: bool):
+    def __call__(
+        self,
+        before: Float[Array, "B _ _ _"],
+        previous: Float[Array, "B _ _ _"],
+        drop_path: Rate,
+        train: bool,
+    ) -> Float[Array, "B _ _ _"]:
         """The output; ``drop_path`` is the rate at which an edge drops an image."""
         adapter = FactorizedReduce if self.after_reduction else PointwiseNorm
         nodes = [
