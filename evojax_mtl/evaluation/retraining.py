@@ -4,9 +4,10 @@ Shape legend: ``n`` examples, ``B`` examples a batch, ``H`` x ``W`` pixels, ``c`
 channels, ``L`` classes.
 
 The defaults are those of KTNAS' authors' code (Zhang et al. 2026, whose paper takes
-them from EMT-NAS): 600 epochs of SGD with batches of 64, cosine to 0 by the epoch, gradients
-clipped to norm 5, then weight decay on every weight, drop-path rising linearly by the
-epoch, the auxiliary head's loss at 0.4. Cutout belongs to the caller's ``augment``.
+them from EMT-NAS): 600 epochs of SGD with batches of 64, cosine to 0 by the epoch,
+gradients clipped to norm 5, then weight decay on every weight, drop-path rising
+linearly by the epoch, the auxiliary head's loss at 0.4. Cutout belongs to the caller's
+``augment``.
 
 That code reads the test accuracy every epoch and reports the best, a choice by test
 data; ``Retrained`` has it and the last epoch's, which is free of it. Differs besides:

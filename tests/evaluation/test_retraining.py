@@ -138,7 +138,7 @@ def test_steps_are_those_of_pytorch(nesterov, clip):
 
 def test_rates_fall_by_a_cosine_and_rise_linearly():
     part = Retraining(Linear(), RetrainConfig(epochs=4))
-    rates = [part.rates(np.int32(epoch)) for epoch in range(4)]
+    rates = [part.rates(jnp.int32(epoch)) for epoch in range(4)]
     fall = 0.025 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
     np.testing.assert_allclose([rate for rate, _ in rates], fall, rtol=1e-6)
     rise = [0, 0.075, 0.15, 0.225]
