@@ -1,0 +1,207 @@
+"""Retraining: its schedule and steps against PyTorch's rules, and that it learns."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.retraining import (
+    Examples,
+    RetrainConfig,
+    Retraining,
+    examples,
+    retrain,
+)
+from evojax_mtl.networks.cell_network import CellNetwork
+from evojax_mtl.tasks.task import Split
+
+PROTOTYPES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1))
+IDENTITIES = (0, 1, 6, 6) * 10
+
+
+def split(seed, n):
+    """Noisy copies of three images."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n).astype(np.int32)
+    images = PROTOTYPES[labels] + rng.normal(0, 50, (n, 8, 8, 1))
+    images = np.clip(images, 0, 255).astype(np.uint8)
+    return Split(images, labels, np.ones(n, bool))
+
+
+class Linear(nn.Module):
+    """A linear layer with what else a plain network has: statistics, a second head."""
+
+    auxiliary: bool = False
+
+    @nn.compact
+    def __call__(self, images, drop_path=0.0, *, train=False):
+        mean = self.variable("batch_stats", "mean", jnp.zeros, ())
+        if train:
+            mean.value = 0.9 * mean.value + 0.1 * images.mean()
+        flat = images.reshape(len(images), -1)
+        logits, second = nn.Dense(3)(flat), nn.Dense(3)(flat)
+        return logits, second if self.auxiliary and train else None
+
+
+def test_it_learns_and_does_not_compile_anew():
+    config = RetrainConfig(epochs=5, batch=16, test_batch=32, learning_rate=0.1)
+    network = CellNetwork(IDENTITIES, 4, 1, 3)
+    seen = []
+    done = retrain(
+        network,
+        split(1, 100),
+        split(2, 50),
+        config,
+        jax.random.key(0),
+        normalise=lambda images: (images - 0.5) / 0.25,
+        report=seen.append,
+    )
+    assert seen == done.history
+    assert [metrics.epoch for metrics in seen] == [1, 2, 3, 4, 5]
+    assert seen[-1].loss < seen[0].loss / 2
+    assert done.last.accuracy > 0.8
+    assert done.best.accuracy == max(metrics.accuracy for metrics in seen)
+    for tested in (done.last, done.best):
+        counts = np.bincount(split(2, 50).labels, minlength=3)
+        np.testing.assert_array_equal(tested.confusion.sum(1), counts)
+        assert np.trace(tested.confusion) / 50 == pytest.approx(tested.accuracy)
+    moved = jax.tree.leaves(done.variables["batch_stats"])
+    assert all(np.isfinite(leaf).all() for leaf in moved)
+
+
+def test_epochs_run_one_program_and_depend_on_key_and_epoch_alone():
+    part = Retraining(Linear(), RetrainConfig(epochs=4, batch=16))
+    data = examples(split(1, 40))
+
+    def run(key):
+        state = part.init(jax.random.key(0), data.images)
+        losses = []
+        for epoch in range(3):
+            state, loss, skipped = part.epoch(
+                state, data, np.int32(epoch), jax.random.key(key)
+            )
+            losses.append(float(loss))
+            assert skipped == 0
+        return losses
+
+    assert run(1) == run(1) != run(2)
+    assert part.epoch._cache_size() == 1
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("clip", [0.05, 5.0])
+def test_steps_are_those_of_pytorch(nesterov, clip):
+    torch = pytest.importorskip("torch")
+    config = RetrainConfig(
+        epochs=3,
+        batch=16,
+        clip=clip,
+        weight_decay=0.05,
+        nesterov=nesterov,
+        auxiliary_weight=0.4,
+    )
+    part = Retraining(Linear(auxiliary=True), config)
+    data = examples(split(1, 16))  # one batch an epoch, in any order
+    state = part.init(jax.random.key(0), data.images)
+    heads = []
+    for name in ("Dense_0", "Dense_1"):
+        own = state.params[name]
+        head = torch.nn.Linear(64, 3)
+        with torch.no_grad():
+            head.weight.copy_(torch.tensor(np.asarray(own["kernel"]).T))
+            head.bias.copy_(torch.tensor(np.asarray(own["bias"])))
+        heads.append(head)
+    both = torch.nn.ModuleList(heads)
+    sgd = torch.optim.SGD(
+        both.parameters(), 0.025, momentum=0.9, weight_decay=0.05, nesterov=nesterov
+    )
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 3)
+    x = torch.tensor(np.asarray(data.images, np.float32).reshape(16, -1) / 255)
+    y = torch.tensor(np.asarray(data.labels)).long()
+    entropy = torch.nn.CrossEntropyLoss()
+    for epoch in range(3):
+        state, loss, _ = part.epoch(state, data, np.int32(epoch), jax.random.key(1))
+        sgd.zero_grad()
+        own = entropy(both[0](x), y)
+        (own + 0.4 * entropy(both[1](x), y)).backward()
+        torch.nn.utils.clip_grad_norm_(both.parameters(), clip)
+        sgd.step()
+        cosine.step()
+        assert float(loss) == pytest.approx(own.item(), rel=1e-4)
+    for name, head in zip(("Dense_0", "Dense_1"), both, strict=True):
+        kernel = state.params[name]["kernel"]
+        expected = head.weight.detach().numpy().T
+        np.testing.assert_allclose(kernel, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_rates_fall_by_a_cosine_and_rise_linearly():
+    part = Retraining(Linear(), RetrainConfig(epochs=4))
+    rates = [part.rates(jnp.int32(epoch)) for epoch in range(4)]
+    fall = 0.025 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
+    np.testing.assert_allclose([rate for rate, _ in rates], fall, rtol=1e-6)
+    rise = [0, 0.075, 0.15, 0.225]
+    np.testing.assert_allclose([path for _, path in rates], rise, rtol=1e-6)
+
+
+def test_a_step_that_is_not_finite_changes_nothing():
+    def poison(key, images):
+        return images * jnp.nan
+
+    part = Retraining(Linear(), RetrainConfig(epochs=2, batch=8), augment=poison)
+    data = examples(split(1, 16))
+    state = part.init(jax.random.key(0), data.images)
+    before = jax.tree.map(np.array, state)
+    after, loss, skipped = part.epoch(state, data, np.int32(0), jax.random.key(1))
+    assert skipped == 2
+    assert np.isnan(loss)
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_training_sees_augmented_images_and_the_test_normalised_ones():
+    def augment(key, images):
+        assert images.shape == (8, 8, 8, 1)
+        return jnp.full_like(images, 3.0)
+
+    part = Retraining(
+        Linear(),
+        RetrainConfig(epochs=2, batch=8),
+        augment,
+        normalise=lambda images: images * 0 - 1,
+    )
+    data = examples(split(1, 8))
+    state = part.init(jax.random.key(0), data.images)
+    state, *_ = part.epoch(state, data, np.int32(0), jax.random.key(1))
+    assert float(state.batch_stats["mean"]) == pytest.approx(0.3)
+    # one image for all: one class is chosen
+    _, confusion = part.test(state, data)
+    assert (np.asarray(confusion).sum(0) > 0).sum() == 1
+
+
+def test_only_labelled_examples_count():
+    part = split(1, 6)
+    mask = np.array([True, False, True, False, False, True])
+    found = examples(Split(part.images, part.labels, mask))
+    assert isinstance(found, Examples)
+    np.testing.assert_array_equal(found.labels, part.labels[mask])
+    with pytest.raises(UserError, match="found none with a label"):
+        examples(Split(part.images, part.labels, mask & False))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch", 0),
+        ("drop_path", 1.0),
+        ("momentum", -0.1),
+        ("learning_rate", 0.0),
+        ("clip", 0.0),
+        ("weight_decay", -1.0),
+        ("test_every", 0),
+    ],
+)
+def test_fields_have_bounds(field, value):
+    with pytest.raises(UserError, match=f"{field}: found {value}, must be"):
+        RetrainConfig(**{field: value})
