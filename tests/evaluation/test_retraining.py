@@ -46,7 +46,7 @@ class Linear(nn.Module):
 
 
 def test_it_learns_and_does_not_compile_anew():
-    config = RetrainConfig(epochs=5, batch=16, test_batch=32, learning_rate=0.1)
+    config = RetrainConfig(epochs=10, batch=16, test_batch=32, learning_rate=0.1)
     network = CellNetwork(IDENTITIES, 4, 1, 3)
     seen = []
     done = retrain(
@@ -59,9 +59,9 @@ def test_it_learns_and_does_not_compile_anew():
         report=seen.append,
     )
     assert seen == done.history
-    assert [metrics.epoch for metrics in seen] == [1, 2, 3, 4, 5]
+    assert [metrics.epoch for metrics in seen] == list(range(1, 11))
     assert seen[-1].loss < seen[0].loss / 2
-    assert done.last.accuracy > 0.8
+    assert done.last.accuracy > 0.7
     assert done.best.accuracy == max(metrics.accuracy for metrics in seen)
     for tested in (done.last, done.best):
         counts = np.bincount(split(2, 50).labels, minlength=3)
