@@ -152,7 +152,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "smoke": _SMALL,
     "laptop": _LARGE | {"max_tasks": 10, "generations": 20},
-    "study": _LARGE | {"max_tasks": 20, "generations": 40},
+    "study": _LARGE | {"max_tasks": 20, "generations": 30},
     "paper": {"image_size": 105, "max_tasks": 20},
 }
 """What the scales change; ``paper`` keeps the defaults, which are the paper's."""
