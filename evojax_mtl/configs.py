@@ -130,7 +130,7 @@ _SMALL = {
     "filters": 16,
     "batch": 4,
     "image_size": 28,
-    "max_tasks": 5,
+    "max_tasks": 6,
     "max_classes": 10,
     "iterations": 30,
     "generations": 5,

@@ -28,7 +28,8 @@ class Method:
       status: what has been checked.
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
-        ``Dataset``; it returns a ``Search``.
+        ``Dataset``, or ``factory(config, data, mesh)`` to spread over the other axes
+        of ``mesh_axes``; it returns a ``Search``.
       mesh_axes: axes of devices that it can spread over.
     """
 
@@ -38,7 +39,7 @@ class Method:
     status: str
     config: type[RoutedConfig]
     factory: str
-    mesh_axes: tuple[str, ...] = ("population",)
+    mesh_axes: tuple[str, ...] = ("population", "tasks")
 
     def configure(self, scale: str) -> Any:
         """The config at ``scale``; ``UserError`` for an unknown scale."""

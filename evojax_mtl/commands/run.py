@@ -14,6 +14,7 @@ from evojax_mtl.runs.settings import Settings
 
 MAX_SEED = 2**31 - 1
 MAX_SEEDS = 2**16
+MESH_AXES = ("population", "tasks", "data")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class RunOptions:
     """Folder of the data sets; None: $EVOJAX_MTL_DATA, else the user cache (path)."""
 
     mesh: str = ""
-    """Devices to spread a sweep's searches over, as population=4 (AXIS=DEVICES)."""
+    """Devices to spread a sweep's searches over (population=4) or a search's tasks
+    (tasks=4); chosen to use all cores of a CPU if not given (AXIS=DEVICES)."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -97,7 +99,6 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
         data_dir=str(options.data_dir.absolute()) if options.data_dir else None,
         config=config,
     )
-    _check_mesh(settings)
     return settings, options.out
 
 
@@ -120,8 +121,8 @@ def _mesh(method: Method, text: str) -> dict[str, int]:
     pairs = split_assignments([w for w in text.split(",") if w], "--mesh")
     mesh = {}
     for axis, count in pairs.items():
-        if axis not in ("population", "data"):
-            raise UserError(f"--mesh: {unknown(axis, ('population', 'data'))}")
+        if axis not in MESH_AXES:
+            raise UserError(f"--mesh: {unknown(axis, MESH_AXES)}")
         if not count.isdecimal() or int(count) < 1:
             raise UserError(
                 f"--mesh: found {axis}={count}, must be a number of devices, at least 1"
@@ -133,25 +134,6 @@ def _mesh(method: Method, text: str) -> dict[str, int]:
             )
         mesh[axis] = int(count)
     return mesh
-
-
-def _check_mesh(settings: Settings) -> None:
-    """Refuses a mesh that the devices or the population do not allow."""
-    wanted = settings.mesh.get("population", 1)
-    if wanted == 1:
-        return
-    import jax
-
-    if wanted > jax.device_count():
-        raise UserError(
-            f"--mesh: found population={wanted}, must be at most the number of "
-            f"devices, {jax.device_count()}"
-        )
-    if settings.population % wanted:
-        raise UserError(
-            f"--mesh: found population={wanted}, must divide the searches of the "
-            f"sweep, {settings.population} (--seeds times --sweep values)"
-        )
 
 
 def _usage() -> str:

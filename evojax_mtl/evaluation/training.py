@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.architectures.schedule import Schedule
@@ -52,8 +53,30 @@ def no_tally(networks: int) -> Tally:
     )
 
 
+TASKS = PartitionSpec("tasks")
+EVERYWHERE = PartitionSpec()
+SHARED = "supernet"
+"""The weights that all tasks use; every other leaf leads with tasks or networks."""
+_PARAMS = {"merge": TASKS, "decoders": TASKS, SHARED: EVERYWHERE}
+_NETWORKS = (_PARAMS, TASKS, TASKS, TASKS, TASKS)
+
+
+def _spread(
+    function: Callable[..., Any], mesh: Mesh, in_specs: tuple, out_specs: tuple
+) -> Callable[..., Any]:
+    """``function`` on each device's own tasks; the third argument is its schedule."""
+
+    def local(params, architecture, lists, *rest):
+        return function(params, architecture, jax.tree.map(lambda x: x[0], lists), *rest)
+
+    # ``function`` adds up what devices share itself, which the check cannot see
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+
+
 def loss_and_gradients(
-    model: RoutedNetworks, inputs: np.ndarray
+    model: RoutedNetworks, inputs: np.ndarray, mesh: Mesh | None = None
 ) -> Callable[..., tuple[Array, Array, Any]]:
     """A function that returns loss, which networks are finite, and gradients.
 
@@ -61,8 +84,10 @@ def loss_and_gradients(
     a member on CPU, so that the members share one set of buffers.
 
     Args:
-      model: the networks.
-      inputs: task of each network, ``(P,)``.
+      model: the networks; with a mesh those of one device.
+      inputs: task of each of these networks, ``(P,)``.
+      mesh: devices that the tasks are spread over, an axis ``tasks``; the schedules
+        then have a leading axis of devices.
     """
 
     def evaluate(params, architecture, lists, batch, classes, key, rate):
@@ -83,7 +108,20 @@ def loss_and_gradients(
         (value, finite), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return value, finite, gradients
 
-    call = batchable(evaluate)
+    def evaluate_and_add(*arguments):
+        value, finite, gradients = evaluate(*arguments)
+        total, shared = jax.lax.psum((value, gradients[SHARED]), "tasks")
+        return total, finite, gradients | {SHARED: shared}
+
+    if mesh is None:
+        call = batchable(evaluate)
+    else:
+        call = _spread(
+            evaluate_and_add,
+            mesh,
+            (*_NETWORKS, EVERYWHERE, EVERYWHERE),
+            (EVERYWHERE, TASKS, _PARAMS),
+        )
 
     def named(params, batch, classes, key, rate, *, architecture, lists):
         rate = jnp.asarray(rate, jnp.float32)
@@ -135,8 +173,12 @@ def score_batch(
     batch: Batch,
     data: Dataset,
     tally: Tally,
+    mesh: Mesh | None = None,
 ) -> Tally:
-    """``tally`` plus the networks that ``lists`` enables on ``batch``."""
+    """``tally`` plus the networks that ``lists`` enables on ``batch``.
+
+    ``model``, ``inputs`` and ``mesh`` are as in ``loss_and_gradients``.
+    """
 
     def evaluate(params, architecture, lists, batch, classes, key):
         logits: Any = model.apply(
@@ -152,11 +194,13 @@ def score_batch(
         right = correct(logits, labels, mask, classes[inputs])
         return right, mask.sum(1), finite_networks(logits)
 
+    if mesh is None:
+        call = batchable(evaluate)
+    else:
+        call = _spread(evaluate, mesh, (*_NETWORKS, EVERYWHERE), (TASKS,) * 3)
     unused = jax.random.key(0)
-    right, seen, finite = batchable(evaluate)(
-        params, architecture, lists, batch, data.classes, unused
-    )
-    enabled = lists.enabled
+    right, seen, finite = call(params, architecture, lists, batch, data.classes, unused)
+    enabled = lists.enabled.reshape(-1)
     return tally.replace(
         right=tally.right + jnp.where(enabled, right, 0),
         seen=tally.seen + jnp.where(enabled, seen, 0),

@@ -1,6 +1,7 @@
 """Starts and resumes runs: from settings to a runner."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from evojax_mtl.methods import find_method
 from evojax_mtl.runs import provenance
 from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_cache
+from evojax_mtl.runs.devices import choose_mesh, make_mesh, use_cores
 from evojax_mtl.runs.folder import RunFolder, fresh_folder, warn
 from evojax_mtl.runs.program import Program
 from evojax_mtl.runs.runner import Runner
@@ -33,7 +35,9 @@ def start(settings: Settings, out: Path | None) -> int:
     if out is not None:
         RunFolder.check_free(out)
     began = time.monotonic()
+    use_cores()
     tasks = load(settings)
+    settings = dataclasses.replace(settings, mesh=choose_mesh(settings, len(tasks)))
     name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
     path = out or fresh_folder(name)
 
@@ -64,7 +68,9 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
             f"{done}, which the run has already done"
         )
     began = time.monotonic()
+    use_cores(math.prod(settings.mesh.values()))
     tasks = load(settings)
+    choose_mesh(settings, len(tasks))
 
     def create() -> RunFolder:
         return folder if out is None else folder.branch(out, settings.to_json())
@@ -114,12 +120,15 @@ def build(settings: Settings, tasks: list[Task]) -> Program:
         for name, value in members[0].changes.items()
         if isinstance(value, int)
     }
+    config = dataclasses.replace(settings.config, **counts)
+    mesh = make_mesh(settings.mesh)
+    spreads = mesh is not None and "population" not in mesh.axis_names
     return Program(
-        factory(dataclasses.replace(settings.config, **counts), data),
+        factory(config, data, mesh) if spreads else factory(config, data),
         loaded,
         [member.seed for member in members],
         rates if settings.sweep else rates[:1],
-        settings.mesh.get("population", 1),
+        mesh,
     )
 
 

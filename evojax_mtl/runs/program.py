@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from evojax_mtl.search.protocol import Search
 from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
@@ -54,7 +54,7 @@ class Program:
         task_data: TaskData,
         seeds: Sequence[int],
         hyperparameters: Sequence[Any],
-        devices: int = 1,
+        mesh: Mesh | None = None,
     ) -> None:
         """Builds the programs; nothing is compiled yet.
 
@@ -63,7 +63,8 @@ class Program:
           task_data: the tasks, whole or a window of them a generation.
           seeds: seed of each search.
           hyperparameters: traced rates of each search; one entry where all share them.
-          devices: devices that the population is spread over.
+          mesh: devices that the population is spread over (an axis ``population``),
+            or that ``search`` spreads its tasks over; None for one device.
         """
         self.search = search
         self._task_data = task_data
@@ -77,19 +78,24 @@ class Program:
             if swept
             else self._rates
         )
-        mesh = replicated = None
-        if devices > 1:
-            mesh = jax.make_mesh((devices,), ("population",), (AxisType.Auto,))
-            replicated = NamedSharding(mesh, EVERYWHERE)
-            rates = NamedSharding(mesh, POPULATION if swept else EVERYWHERE)
-            self._hyperparameters = jax.device_put(self._hyperparameters, rates)
         self._mesh = mesh
-        self._everywhere = replicated
+        self._everywhere = self._searches = None
+        if mesh is not None:
+            self._everywhere = NamedSharding(mesh, EVERYWHERE)
+            spread = POPULATION if self.batched else EVERYWHERE
+            self._searches = NamedSharding(mesh, spread)
+            rates = self._searches if swept else self._everywhere
+            self._hyperparameters = jax.device_put(self._hyperparameters, rates)
         self.data = self._place(task_data.dataset(0))
         self.ticks = search.ticks(self.data)
-        self._init = jax.jit(self._map(_seeded(search), swept))
+        # states return placed as they came, or the next call would compile anew
+        self._init = jax.jit(
+            self._map(_seeded(search), swept), out_shardings=self._searches
+        )
         self._advance = jax.jit(
-            self._map(_advanced(search), swept, extra=3), donate_argnums=0
+            self._map(_advanced(search), swept, extra=3),
+            donate_argnums=0,
+            out_shardings=self._searches,
         )
         self._test = _Prepared(self._map(search.test, swept, extra=1))
         self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s))
@@ -152,7 +158,7 @@ class Program:
         grown = self.search.grow(state)
         if grown is state or self._mesh is None:
             return grown
-        return jax.device_put(grown, NamedSharding(self._mesh, POPULATION))
+        return jax.device_put(grown, self._searches)
 
     def members(self, state: Any) -> list[Any]:
         """The state of each search, on the host."""
@@ -171,12 +177,10 @@ class Program:
     def template(self, static: dict[str, Any]) -> Any:
         """The abstract state of these capacities, to restore a saved one into."""
         one = self.search.restore_template(static, self._rates, self.data)
-        if not self.batched:
-            return one
-        sharding = NamedSharding(self._mesh, POPULATION) if self._mesh else None
+        leading = (self.population,) if self.batched else ()
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(
-                (self.population, *x.shape), x.dtype, sharding=sharding
+                (*leading, *x.shape), x.dtype, sharding=self._searches
             ),
             one,
         )

@@ -94,7 +94,7 @@ class CTR(RoutedSearch):
 
         Each mutation adds one node there, or an import of its output.
         """
-        return self.tasks * self.config.mutations
+        return self.tasks // self.shards * self.config.mutations
 
     def propose(
         self, key: Array, state: RoutedState, hyperparameters: Hyperparameters
@@ -179,10 +179,10 @@ class CTR(RoutedSearch):
         }
 
     def _room(self, state: RoutedState) -> Array:
-        """Rows that champions and their copies need."""
+        """Rows that champions and their copies need on the fullest device."""
         champions = routings.decode(jax.tree.map(lambda x: x[:, 0], state.genome))
         count = partial(rows_bound, resolutions=len(state.capacities))
-        rows = jax.vmap(count)(champions).sum(0) * self.individuals
+        rows = self.fullest(jax.vmap(count)(champions)) * self.individuals
         return rows.astype(jnp.int32)
 
     def grow(self, state: RoutedState) -> RoutedState:

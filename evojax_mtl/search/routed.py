@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.architectures.schedule import Schedule, depths, rows_bound, schedule
@@ -60,8 +61,9 @@ class RoutedState(Pytree):
       genome: what the method evolves, ``(T, I, ...)``.
       tally: sums over the current generation.
       best: the last system kept.
-      room: rows per resolution that the champions and their copies need.
-      capacities: rows per resolution that there are.
+      room: rows per resolution that the champions and their copies need on the
+        fullest device.
+      capacities: rows per resolution that each device has.
     """
 
     key: Array
@@ -81,22 +83,29 @@ class RoutedSearch:
     Args:
       config: static choices.
       data: gives the shapes; the arrays are passed to each call.
+      mesh: devices that the tasks are spread over, an axis ``tasks`` that divides
+        their number; None for one device.
     """
 
     method: str
     individuals: int = 1
     config: Any
 
-    def __init__(self, config: RoutedConfig, data: Dataset) -> None:
+    def __init__(
+        self, config: RoutedConfig, data: Dataset, mesh: Mesh | None = None
+    ) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
         self.config = config
+        self.mesh = mesh
+        self.shards = mesh.shape["tasks"] if mesh else 1
         self.tasks = data.tasks
         self.names = data.names
         self.classes = tuple(int(c) for c in np.asarray(data.classes))
         self.size: tuple[int, int] = tuple(data.images.shape[2:4])  # type: ignore
         self.image_channels = data.images.shape[4]
         self.networks = self.tasks * self.individuals
-        self.inputs = np.repeat(np.arange(self.tasks), self.individuals)
+        self.task = np.repeat(np.arange(self.tasks), self.individuals)
+        self.inputs = self.task[: self.networks // self.shards]
         self.transformation = optimizer(config.optimizer)
         self._check()
 
@@ -183,11 +192,14 @@ class RoutedSearch:
         genome = jax.tree.map(jnp.asarray, genome)
         images = jnp.zeros((self.tasks, 1, *self.size, self.image_channels))
         architecture = self.architecture(genome)
-        params = self.model(genome).init(
+        inputs = jnp.asarray(self.task)
+        # only shapes matter here: the weights are drawn, the outputs never computed
+        lists = schedule(architecture, inputs, capacities, input_count=self.tasks)
+        params = self._networks(genome, 1).init(
             init_key,
             images,
             architecture,
-            self.schedule(architecture, capacities),
+            lists,
             train=False,
             key=key,
             rate=0.0,
@@ -231,7 +243,7 @@ class RoutedSearch:
         lists = self.schedule(architecture, state.capacities, depth=depth)
         model = self.model(state.genome)
 
-        gradients = loss_and_gradients(model, self.inputs)
+        gradients = loss_and_gradients(model, self.inputs, self.mesh)
 
         def train(tick, carry):
             batch_key, dropout_key = jax.random.split(jax.random.fold_in(key, tick + 1))
@@ -262,7 +274,7 @@ class RoutedSearch:
             "loss": tally.loss / trained / self.networks,
             "skipped_steps": tally.skipped,
             "nonfinite": jnp.sum(~tally.finite),
-            "applications": lists.applications,
+            "applications": jnp.sum(lists.applications),
             "evaluations": self.networks,
         }
         return state, metrics | chosen
@@ -342,13 +354,17 @@ class RoutedSearch:
     # The parts.
 
     def model(self, genome: Any) -> RoutedNetworks:
-        """The Flax module; only the genome's static shapes matter."""
+        """The networks of one device; only the genome's static shapes matter."""
+        return self._networks(genome, self.shards)
+
+    def _networks(self, genome: Any, shards: int) -> RoutedNetworks:
         operations = (ConvolutionModule(self.config.kernel),)
+        leading, *rest = self.merge_shape(genome)
         return RoutedNetworks(
             supernet=Supernet(operations, self.slots(), self.config.filters),
-            networks=self.networks,
+            networks=self.networks // shards,
             classes=max(self.classes),
-            merge_shape=self.merge_shape(genome),
+            merge_shape=(leading // shards, *rest),
             edge_logits=self.edge_logits,
         )
 
@@ -360,25 +376,54 @@ class RoutedSearch:
         enabled: Bool[Array, "P"] | None = None,
         depth: Int[Array, "P N"] | None = None,
     ) -> Schedule:
-        """Work lists of the networks that are enabled."""
-        return schedule(
-            architecture,
-            jnp.asarray(self.inputs),
-            capacities,
-            input_count=self.tasks,
-            enabled=enabled,
-            depth=depth,
+        """Work lists of the networks that are enabled.
+
+        With several devices each has its own, and every leaf a leading axis.
+        """
+
+        def lists(architecture, enabled, depth):
+            return schedule(
+                architecture,
+                jnp.asarray(self.inputs),
+                capacities,
+                input_count=self.tasks // self.shards,
+                enabled=enabled,
+                depth=depth,
+            )
+
+        if self.shards == 1:
+            return lists(architecture, enabled, depth)
+        if enabled is None:
+            enabled = jnp.ones((self.networks,), bool)
+        if depth is None:
+            depth = depths(architecture)
+        split = jax.tree.map(
+            lambda x: jnp.reshape(x, (self.shards, -1, *x.shape[1:])),
+            (architecture, enabled, depth),
         )
+        spread = jax.vmap(lists)(*split)
+        # dropout is told by the number among all networks, however they are spread
+        first = jnp.arange(self.shards) * len(self.inputs)
+        identity = spread.identity.at[..., 0].add(first[:, None])
+        return spread.replace(identity=identity)
 
     def initial_capacities(self, genome: Any) -> tuple[int, ...]:
-        """Rows per resolution for the initial genomes, exactly enough."""
+        """Rows per resolution of a device for the initial genomes, exactly enough."""
         architecture = self.architecture(genome)
         resolutions = int(np.max(architecture.resolution)) + 1
-        rows = np.zeros(resolutions, int)
+        rows = []
         for p in range(self.networks):
             one = jax.tree.map(lambda leaf, p=p: leaf[p], architecture)
-            rows += rows_bound(one, resolutions)
-        return tuple(int(r) for r in rows)
+            rows.append(rows_bound(one, resolutions))
+        return tuple(int(r) for r in self.fullest(np.stack(rows)))
+
+    def fullest(self, rows: Any) -> Any:
+        """Rows per resolution, ``(R,)``, of the fullest device.
+
+        Args:
+          rows: what each network needs, or each task's networks, ``(P or T, R)``.
+        """
+        return rows.reshape(self.shards, -1, rows.shape[-1]).sum(1).max(0)
 
     def _score(
         self,
@@ -399,12 +444,20 @@ class RoutedSearch:
         def score(tick, tally):
             index = tick - iterations
             batch = data.batch_at(split, index, size)
-            enabled = (data.sizes[split][self.inputs] > index * size) & counted
+            enabled = (data.sizes[split][self.task] > index * size) & counted
             lists = self.schedule(
                 architecture, state.capacities, enabled=enabled, depth=depth
             )
             return score_batch(
-                model, self.inputs, params, architecture, lists, batch, data, tally
+                model,
+                self.inputs,
+                params,
+                architecture,
+                lists,
+                batch,
+                data,
+                tally,
+                self.mesh,
             )
 
         begin = jnp.maximum(start, iterations)

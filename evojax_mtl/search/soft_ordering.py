@@ -68,8 +68,9 @@ class SoftOrdering(RoutedSearch):
         """An edge out of layer ``l`` at depth ``d`` has scale ``S[t, d, l]``."""
         xp: Any = np if isinstance(merge, np.ndarray) else jnp
         layers = self.config.modules
-        inner = xp.repeat(merge[:, :-1].reshape(self.tasks, -1), layers, axis=1)
-        entry = np.zeros((self.tasks, layers), merge.dtype)
+        tasks = merge.shape[0]
+        inner = xp.repeat(merge[:, :-1].reshape(tasks, -1), layers, axis=1)
+        entry = np.zeros((tasks, layers), merge.dtype)
         return xp.concatenate([entry, inner, merge[:, -1]], axis=1)
 
     def merge_scales(self, networks: list[dict[str, Any]]) -> int:

@@ -1,6 +1,7 @@
 """Run as a program: each method's searches, two on each of 8 virtual devices.
 
-Writes the leaves of states and metrics after one generation, searches stacked.
+Writes the leaves of states and metrics after one generation, searches stacked. Then,
+where a method can, the weights and metrics of one search with a device for each task.
 """
 
 import sys
@@ -8,6 +9,9 @@ import sys
 import jax
 import numpy as np
 
+from evojax_mtl.methods import METHODS
+from evojax_mtl.runs.devices import make_mesh
+from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.program import Program
 from tests.search.cases import Case, easy_data, plain
 
@@ -21,14 +25,33 @@ def main(path: str, methods: list[str]) -> None:
     for method in methods:
         case = Case(method)
         program = Program(
-            case.search, easy_data(), range(SEARCHES), [case.rates], devices=DEVICES
+            case.search,
+            easy_data(),
+            range(SEARCHES),
+            [case.rates],
+            make_mesh({"population": DEVICES}),
         )
         state = program.init()
         kernel = state.params["decoders"]["kernel"]
         assert len(kernel.sharding.device_set) == DEVICES
         outcome = program.advance(state, 0, program.ticks)
         arrays |= {f"{method}/{i}": x for i, x in enumerate(plain(outcome))}
+        if "tasks" in METHODS[method].mesh_axes:
+            outcome = spread_tasks(case)
+            arrays |= {f"tasks/{method}/{i}": x for i, x in enumerate(outcome)}
     np.savez(path, **arrays)
+
+
+def spread_tasks(case: Case) -> list[np.ndarray]:
+    mesh = make_mesh({"tasks": case.data.tasks})
+    search = type(case.search)(case.search.config, case.data, mesh)
+    program = Program(search, easy_data(), [0], [case.rates], mesh)
+    state, metrics = program.advance(program.init(), 0, program.ticks)
+    outcome = plain((state.params, metrics))
+    with CompilationCounter() as counter:
+        program.advance(program.grow(state), 0, program.ticks)
+    assert counter.requests == 0
+    return outcome
 
 
 if __name__ == "__main__":

@@ -185,3 +185,13 @@ def test_searches_vmapped_and_spread_over_devices_equal_a_loop(method, populatio
         outcome = compiled(method).run(seed, 1)
         mine = {f"{method}/{i}": leaf for i, leaf in enumerate(plain(outcome))}
         assert_close({k: stored[k][seed] for k in mine}, mine)
+
+
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS if "tasks" in METHODS[name].mesh_axes]
+)
+def test_tasks_spread_over_devices_equal_one_device(method, population):
+    state, metrics = compiled(method).run(0, 1)
+    mine = enumerate(plain((state.params, metrics)))
+    mine = {f"tasks/{method}/{i}": leaf for i, leaf in mine}
+    assert_close({k: population()[k] for k in mine}, mine)

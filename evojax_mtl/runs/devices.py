@@ -1,0 +1,95 @@
+"""Devices, and how a run spreads over them.
+
+XLA runs most operations of a CPU program on one core. So every core becomes a device,
+and a run spreads its searches, or the tasks of its one search, over them.
+"""
+
+import os
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from evojax_mtl.errors import UserError
+from evojax_mtl.methods import find_method
+from evojax_mtl.runs.settings import Settings
+
+_MOST = 8
+"""Devices that a run takes of a CPU unasked: each holds the data and the weights."""
+
+_COUNT = "xla_force_host_platform_device_count"
+# A process may be stopped and go on; a device that waited for another must not then
+# take it for dead.
+_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=86400"
+
+
+def use_cores(wanted: int = 1) -> None:
+    """Makes each core of the CPU a device, and at least ``wanted`` devices.
+
+    Nothing changes where ``XLA_FLAGS`` sets their number or JAX has begun to work.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _COUNT in flags:
+        return
+    if _PATIENCE.split("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_PATIENCE}".strip()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    try:
+        jax.config.update("jax_num_cpu_devices", max(cores, wanted))
+    except RuntimeError:
+        return
+
+
+def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
+    """The axes of a run's mesh: as the settings say, else chosen.
+
+    Unasked, a run on CPU spreads over as many cores as divide its work, at most 8: its
+    searches if it has several, otherwise its tasks. On accelerators it takes one.
+
+    Raises:
+      UserError: for a mesh that the devices or the work do not allow.
+    """
+    axis = "population" if settings.population > 1 else "tasks"
+    work = {"population": settings.population, "tasks": tasks}
+    if not settings.mesh:
+        able = axis in find_method(settings.method).mesh_axes
+        if not able or jax.default_backend() != "cpu" or jax.process_count() > 1:
+            return {}
+        most = min(_MOST, jax.device_count())
+        count = max(n for n in range(1, most + 1) if work[axis] % n == 0)
+        return {axis: count} if count > 1 else {}
+    devices = 1
+    for name, count in settings.mesh.items():
+        devices *= count
+        if count > jax.device_count():
+            raise UserError(
+                f"--mesh: found {name}={count}, must be at most the number of "
+                f"devices, {jax.device_count()}"
+            )
+        if work.get(name, count) % count:
+            whole = {
+                "population": "the searches of the sweep (--seeds times --sweep values)",
+                "tasks": "the number of tasks",
+            }
+            raise UserError(
+                f"--mesh: found {name}={count}, must divide {whole[name]}, {work[name]}"
+            )
+    if settings.mesh.get("tasks", 1) > 1 and settings.population > 1:
+        raise UserError(
+            "--mesh: found tasks in a sweep, must be population: its searches are "
+            "spread, not their tasks"
+        )
+    if devices > jax.device_count():
+        raise UserError(
+            f"--mesh: found {devices} devices in all, must be at most "
+            f"{jax.device_count()}"
+        )
+    return settings.mesh
+
+
+def make_mesh(axes: dict[str, int]) -> Mesh | None:
+    """The mesh of these axes; None where every one has a single device."""
+    used = {name: count for name, count in axes.items() if count > 1}
+    if not used:
+        return None
+    kinds = (AxisType.Auto,) * len(used)
+    return jax.make_mesh(tuple(used.values()), tuple(used), kinds)
