@@ -67,7 +67,9 @@ def _spread(
     """``function`` on each device's own tasks; the third argument is its schedule."""
 
     def local(params, architecture, lists, *rest):
-        return function(params, architecture, jax.tree.map(lambda x: x[0], lists), *rest)
+        return function(
+            params, architecture, jax.tree.map(lambda x: x[0], lists), *rest
+        )
 
     # ``function`` adds up what devices share itself, which the check cannot see
     return jax.shard_map(

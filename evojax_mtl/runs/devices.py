@@ -16,6 +16,11 @@ from evojax_mtl.runs.settings import Settings
 _MOST = 8
 """Devices that a run takes of a CPU unasked: each holds the data and the weights."""
 
+_WORK = {
+    "population": "the searches of the sweep (--seeds times --sweep values)",
+    "tasks": "the number of tasks",
+}
+
 _COUNT = "xla_force_host_platform_device_count"
 # A process may be stopped and go on; a device that waited for another must not then
 # take it for dead.
@@ -39,6 +44,11 @@ def use_cores(wanted: int = 1) -> None:
         return
 
 
+def divisor(work: int, most: int) -> int:
+    """The largest divisor of ``work`` up to ``most``."""
+    return max(n for n in range(1, most + 1) if work % n == 0)
+
+
 def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
     """The axes of a run's mesh: as the settings say, else chosen.
 
@@ -54,8 +64,7 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
         able = axis in find_method(settings.method).mesh_axes
         if not able or jax.default_backend() != "cpu" or jax.process_count() > 1:
             return {}
-        most = min(_MOST, jax.device_count())
-        count = max(n for n in range(1, most + 1) if work[axis] % n == 0)
+        count = divisor(work[axis], min(_MOST, jax.device_count()))
         return {axis: count} if count > 1 else {}
     devices = 1
     for name, count in settings.mesh.items():
@@ -66,12 +75,8 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
                 f"devices, {jax.device_count()}"
             )
         if work.get(name, count) % count:
-            whole = {
-                "population": "the searches of the sweep (--seeds times --sweep values)",
-                "tasks": "the number of tasks",
-            }
             raise UserError(
-                f"--mesh: found {name}={count}, must divide {whole[name]}, {work[name]}"
+                f"--mesh: found {name}={count}, must divide {_WORK[name]}, {work[name]}"
             )
     if settings.mesh.get("tasks", 1) > 1 and settings.population > 1:
         raise UserError(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from evojax_mtl.runs.devices import use_cores
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, Report
 
 NAMES = ("convolution", "ctr")
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     names = options.name or list(NAMES)
+    use_cores()
     aside = Console(stderr=True, highlight=False)
     try:
         benchmarks = [load(name) for name in names]

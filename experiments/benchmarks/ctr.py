@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from evojax_mtl.architectures.schedule import Schedule
 from evojax_mtl.architectures.table import Architecture
@@ -22,6 +23,7 @@ from evojax_mtl.evaluation.training import (
     train_iteration,
 )
 from evojax_mtl.genomes import routings
+from evojax_mtl.runs.devices import divisor, make_mesh
 from evojax_mtl.search.ctr import CTR
 from evojax_mtl.tasks.dataset import Dataset, stack_tasks
 from evojax_mtl.tasks.task import Split, Task
@@ -99,19 +101,25 @@ class Ours:
       size: how large.
       architecture: the networks, NumPy.
       slack: capacity of the buffers over the rows that are needed.
+      devices: devices that the tasks are spread over.
     """
 
-    def __init__(self, size: Size, architecture: Architecture, slack: float) -> None:
+    def __init__(
+        self, size: Size, architecture: Architecture, slack: float, devices: int = 1
+    ) -> None:
         self.size = size
         self.architecture = architecture
         self.data = tasks(size)
+        self.mesh = make_mesh({"tasks": devices})
+        # the same networks on one device
+        self.whole = self if devices == 1 else Ours(size, architecture, slack)
         config = CTRConfig(
             modules=size.modules,
             filters=size.filters,
             depth=size.modules,
             batch=size.batch,
         )
-        self.search = CTR(config, self.data)
+        self.search = CTR(config, self.data, self.mesh)
         edges = architecture.source.shape[-1]
         self.search.merge_shape = lambda genome: (2 * size.tasks, edges)
         self.model = self.search.model(None)
@@ -119,19 +127,20 @@ class Ours:
             1 + int(architecture.resolution.max())
         )
         make = jax.jit(self.search.schedule, static_argnums=1)
-        rows = make(architecture, everything).rows
-        self.capacities = tuple(int(slack * r) for r in np.asarray(rows))
+        rows = np.asarray(make(architecture, everything).rows)
+        rows = rows.reshape(devices, -1).max(0)
+        self.capacities = tuple(int(slack * r) for r in rows)
         self.lists: Schedule = make(architecture, self.capacities)
-        self.applications = int(self.lists.applications)
+        self.applications = int(np.sum(self.lists.applications))
         self.hyperparameters = {"learning_rate": LEARNING_RATE, "dropout": DROPOUT}
 
     def apply(self, params: Any, images: Any, train: bool = False, key: int = 0) -> Any:
         """Logits of the networks."""
-        return self.model.apply(
+        return self.whole.model.apply(
             {"params": params},
             images,
             self.architecture,
-            self.lists,
+            self.whole.lists,
             train=train,
             key=jax.random.key(key),
             rate=DROPOUT,
@@ -142,11 +151,11 @@ class Ours:
         size = self.size
         images = jnp.zeros((size.tasks, 1, size.side, size.side, 1))
         key = jax.random.key(seed)
-        params = self.model.init(
+        params = self.whole.model.init(
             key,
             images,
             self.architecture,
-            self.lists,
+            self.whole.lists,
             train=False,
             key=key,
             rate=0.0,
@@ -171,7 +180,7 @@ class Ours:
         self, carry: Any, key: Any, architecture: Any, lists: Any, data: Any, count: int
     ) -> Any:
         """``count`` training iterations; to be jitted."""
-        gradients = loss_and_gradients(self.model, self.search.inputs)
+        gradients = loss_and_gradients(self.model, self.search.inputs, self.mesh)
 
         def train(i, carry):
             batch_key, dropout_key = jax.random.split(jax.random.fold_in(key, i))
@@ -198,12 +207,15 @@ class Ours:
                 lambda *leaves: jnp.stack(leaves), *map(self.start, range(seeds))
             )
             key = jax.random.split(jax.random.key(1), seeds)
-        jitted = jax.jit(function, donate_argnums=0)
-        architecture = jax.tree.map(jnp.asarray, self.architecture)
+        fixed = (key, jax.tree.map(jnp.asarray, self.architecture))
+        fixed = (*fixed, self.lists, self.data)
+        everywhere = NamedSharding(self.mesh, PartitionSpec()) if self.mesh else None
+        carry, fixed = jax.device_put((carry, fixed), everywhere)
+        jitted = jax.jit(function, donate_argnums=0, out_shardings=everywhere)
         state = [carry]
 
         def work() -> None:
-            out = jitted(state.pop(), key, architecture, self.lists, self.data)
+            out = jitted(state.pop(), *fixed)
             state.append(jax.block_until_ready(out))
 
         return work
@@ -217,7 +229,7 @@ def torch_networks(ours: Ours, params: Any, channels_last: bool) -> Any:
     size = ours.size
     return torch_ctr.Networks(
         ours.architecture,
-        ours.search.inputs,
+        ours.search.task,
         kernel=np.asarray(module["kernel"]),
         bias=np.asarray(module["bias"]),
         merge=np.asarray(params["merge"]),
@@ -248,7 +260,7 @@ def against_torch(
     need("torch")
     from experiments.benchmarks import torch_ctr
 
-    ours = Ours(size, grown(size), slack=1.5)
+    ours = Ours(size, grown(size), 1.5, divisor(size.tasks, jax.device_count()))
     params = ours.params()
     images, labels = np.asarray(ours.data.images), np.asarray(ours.data.labels)
     peers = {}
@@ -279,7 +291,8 @@ def against_torch(
 def idle(size: Size, count: int, rounds: int, budget: float) -> Case:
     """Half of the buffers idle against none."""
     architecture = grown(size)
-    exact, double = (Ours(size, architecture, slack=s) for s in (1.0, 2.0))
+    devices = divisor(size.tasks, jax.device_count())
+    exact, double = (Ours(size, architecture, slack, devices) for slack in (1.0, 2.0))
     return compare(
         "half of the capacity idle",
         double.work(count),
@@ -292,7 +305,7 @@ def idle(size: Size, count: int, rounds: int, budget: float) -> Case:
 
 
 def seeds(size: Size, members: int, count: int, rounds: int, budget: float) -> Case:
-    """Seeds under ``jax.vmap`` against one after the other."""
+    """Seeds under ``jax.vmap`` against one after the other, on one device."""
     ours = Ours(size, grown(size), slack=1.5)
     single = ours.work(count)
 
@@ -339,7 +352,7 @@ BENCHMARK = Benchmark(
         "One training iteration of CTR: draw a batch for each of 20 tasks; forward and "
         "backward of each task's champion and challenger (28x28 images, 4 shared 3x3 "
         "modules of 48 filters, dropout 0.5, soft merges, max-pools, a 30-way linear "
-        "decoder each); one Adam step. float32, 2 CPU threads."
+        "decoder each); one Adam step. float32, 2 CPU threads, ours as 2 devices."
     ),
     run=run,
 )

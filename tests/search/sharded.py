@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from evojax_mtl.methods import METHODS
-from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.runs.compilation import CompilationCounter
+from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.runs.program import Program
 from tests.search.cases import Case, easy_data, plain
 
