@@ -45,7 +45,36 @@ def option(
 
 
 @dataclass(frozen=True)
-class RoutedConfig:
+class SearchConfig:
+    """What all methods share.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    generations: int = option(100, low=1, extends=True)
+    """Length of the search (generations)."""
+
+    image_size: int | None = option(None, low=4)
+    """Side that images are resized to; None keeps the source's (pixels)."""
+
+    max_tasks: int | None = option(None, low=1)
+    """Use the source's first tasks only; None uses all (tasks)."""
+
+    max_classes: int | None = option(None, low=2)
+    """Use each task's first classes only; None uses all (classes)."""
+
+    resident: int | None = option(None, low=1)
+    """Training examples of each task on the device, others each generation; None
+    keeps all there (examples)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        check_bounds(self)
+
+
+@dataclass(frozen=True)
+class RoutedConfig(SearchConfig):
     """What single-task, soft-ordering and ctr share.
 
     Raises:
@@ -85,22 +114,9 @@ class RoutedConfig:
     dropout: float = option(0.5, low=0.0, below=1.0, traced=True)
     """Probability that a module's output channel value is dropped (fraction)."""
 
-    image_size: int | None = option(None, low=4)
-    """Side that images are resized to; None keeps the source's (pixels)."""
-
-    max_tasks: int | None = option(None, low=1)
-    """Use the source's first tasks only; None uses all (tasks)."""
-
-    max_classes: int | None = option(None, low=2)
-    """Use each task's first classes only; None uses all (classes)."""
-
-    resident: int | None = option(None, low=1)
-    """Training examples of each task on the device, others each generation; None
-    keeps all there (examples)."""
-
     def __post_init__(self) -> None:
         """Checks the bounds."""
-        check_bounds(self)
+        super().__post_init__()
         if self.kernel % 2 == 0:
             raise UserError(f"--kernel: found {self.kernel}, must be odd")
 
@@ -126,6 +142,96 @@ class CTRConfig(RoutedConfig):
     """Nodes that a challenger has more than its champion (nodes)."""
 
 
+@dataclass(frozen=True)
+class EMTNASConfig(SearchConfig):
+    """EMT-NAS: a cell architecture a task, evolved in one multifactorial population."""
+
+    generations: int = option(300, low=1, extends=True)
+    """Length of the search (generations)."""
+
+    channels: int = option(20, low=1)
+    """Channels of the first of three stacks of cells, doubled twice (channels)."""
+
+    repeats: int = option(1, low=1)
+    """Normal cells in a row (cells)."""
+
+    population: int = option(20, low=2)
+    """Individuals a task (individuals)."""
+
+    tasking: Literal["multi", "single", "joint"] = option("multi")
+    """multi: architectures mate across tasks, weights are each task's own. single:
+    tasks neither mate nor share. joint: tasks share the supernet's weights (a name)."""
+
+    architectures: Literal["personal", "shared"] = option("personal")
+    """shared: with joint tasking, one population whose fitness is the mean over the
+    tasks (a name)."""
+
+    reevaluation: Literal["on", "off"] = option("on")
+    """Whether a child's fitness is drawn towards its parent's, Eq. 2 (a name)."""
+
+    random_mating: float = option(0.3, low=0.0, high=1.0, traced=True)
+    """RMP, that parents of two tasks cross (probability)."""
+
+    crossover: float = option(1.0, low=0.0, high=1.0, traced=True)
+    """CP, that parents of one task cross (probability)."""
+
+    mutation: float = option(0.02, low=0.0, high=1.0, traced=True)
+    """MP, that an integer of a child changes (probability)."""
+
+    mutation_kind: Literal["uniform", "step"] = option("uniform")
+    """uniform: to any candidate, as the paper says; step: by one, with wrap-around, as
+    the authors' code does (a name)."""
+
+    batches: int | None = option(None, low=1)
+    """Training of each task in a generation; None: one epoch (mini-batches)."""
+
+    batch: int = option(128, low=1)
+    """Training batch (examples)."""
+
+    evaluation_batch: int = option(1000, low=1)
+    """Validation batch that an individual is scored on (examples)."""
+
+    accuracy: Literal["batch", "running"] = option("batch")
+    """batch: an individual's own; running: over it and those before it, as the
+    authors' code does (a name)."""
+
+    statistics: Literal["running", "batch"] = option("running")
+    """Whose mean and variance batch norms use in evaluation (a name)."""
+
+    learning_rate: float = option(0.1, low=0.0, traced=True)
+    """Of SGD in the first generation; falls to 0 by a cosine (per training step)."""
+
+    momentum: float = option(0.9, low=0.0, below=1.0, traced=True)
+    """Nesterov momentum (fraction)."""
+
+    weight_decay: float = option(1e-4, low=0.0, traced=True)
+    """Of the weights that an individual uses (per training step)."""
+
+    dropout: float = option(0.1, low=0.0, below=1.0, traced=True)
+    """Probability that a feature is dropped before the classifier (fraction)."""
+
+    drop_path: float = option(0.1, low=0.0, below=1.0, traced=True)
+    """Probability that an edge of a cell is dropped for a batch (fraction)."""
+
+    drop_path_from: int = option(50, low=0, traced=True)
+    """Generation, counted from 0, that drop-path begins with (generations)."""
+
+    crop: int = option(4, low=0)
+    """Padding of random crops in training; 0: none (pixels)."""
+
+    flip: Literal["on", "off"] = option("on")
+    """Whether training images are flipped left to right at random (a name)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        if self.architectures == "shared" and self.tasking != "joint":
+            raise UserError(
+                f"--architectures: found shared with --tasking {self.tasking}, must be "
+                "with --tasking joint"
+            )
+
+
 _SMALL = {
     "filters": 16,
     "batch": 4,
@@ -137,7 +243,7 @@ _SMALL = {
     "dropout": 0.1,
 }
 _LARGE = _SMALL | {"filters": 32, "max_classes": None, "iterations": 100}
-_PRESETS: dict[str, dict[str, Any]] = {
+_ROUTED: dict[str, dict[str, Any]] = {
     "tiny": {
         "modules": 2,
         "filters": 4,
@@ -155,12 +261,63 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "study": _LARGE | {"max_tasks": 20, "generations": 30},
     "paper": {"image_size": 105, "max_tasks": 20},
 }
+_BRIEF = {"drop_path_from": 1, "dropout": 0.0, "crop": 2}
+_CELLS: dict[str, dict[str, Any]] = {
+    "tiny": _BRIEF
+    | {
+        "channels": 2,
+        "population": 3,
+        "batches": 8,
+        "batch": 8,
+        "evaluation_batch": 16,
+        "generations": 3,
+        "image_size": 6,
+        "max_tasks": 2,
+        "crop": 0,
+        "flip": "off",
+    },
+    "smoke": _BRIEF
+    | {
+        "channels": 8,
+        "population": 6,
+        "batches": 12,
+        "batch": 32,
+        "evaluation_batch": 100,
+        "generations": 5,
+        "max_tasks": 4,
+    },
+    "laptop": _BRIEF
+    | {
+        "channels": 12,
+        "population": 10,
+        "batches": 30,
+        "batch": 64,
+        "evaluation_batch": 250,
+        "generations": 20,
+        "max_tasks": 4,
+    },
+    "study": _BRIEF
+    | {
+        "channels": 16,
+        "population": 16,
+        "batches": 50,
+        "batch": 64,
+        "evaluation_batch": 250,
+        "generations": 40,
+        "max_tasks": 4,
+    },
+    "paper": {},
+}
+_PRESETS = {RoutedConfig: _ROUTED, EMTNASConfig: _CELLS}
 """What the scales change; ``paper`` keeps the defaults, which are the paper's."""
 
 
-def preset(config: type[RoutedConfig], scale: str) -> RoutedConfig:
+def preset(config: type[SearchConfig], scale: str) -> SearchConfig:
     """The config of a method at a scale."""
-    return config(**_PRESETS[scale])
+    own = next(
+        presets for base, presets in _PRESETS.items() if issubclass(config, base)
+    )
+    return config(**own[scale])
 
 
 def describe_bounds(field: dataclasses.Field) -> str:

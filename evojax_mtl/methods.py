@@ -9,7 +9,8 @@ from typing import Any
 from evojax_mtl.configs import (
     SCALES,
     CTRConfig,
-    RoutedConfig,
+    EMTNASConfig,
+    SearchConfig,
     SingleTaskConfig,
     SoftOrderingConfig,
     preset,
@@ -37,7 +38,7 @@ class Method:
     summary: str
     paper: str
     status: str
-    config: type[RoutedConfig]
+    config: type[SearchConfig]
     factory: str
     mesh_axes: tuple[str, ...] = ("population", "tasks")
 
@@ -81,6 +82,15 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=CTRConfig,
             factory="evojax_mtl.search.ctr:CTR",
+        ),
+        Method(
+            name="emt-nas",
+            summary="a cell architecture a task, evolved across all tasks",
+            paper="Liao, Jin, Du 2023, CVPR",
+            status="implemented",
+            config=EMTNASConfig,
+            factory="evojax_mtl.search.emt_nas:EMTNAS",
+            mesh_axes=("population", "data"),
         ),
     )
 }

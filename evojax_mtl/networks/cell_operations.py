@@ -79,18 +79,24 @@ class Convolution:
         return lines.depthwise(jnp.maximum(x, 0), taps, self.dilation)
 
     def second(
-        self, weights: Weights, first: Lines, moments: Moments | None, hold: Hold
+        self,
+        weights: Weights,
+        first: Lines,
+        moments: Moments | None,
+        hold: Hold,
+        axis: str | None = None,
     ) -> tuple[Lines, Lines, Moments]:
         """The whole's output, the pointwise convolution's, and statistics.
 
-        The statistics are ``moments``, or where None those of this batch.
+        The statistics are ``moments``, or where None those of this batch, of which
+        the devices of ``axis`` hold parts.
         """
         channels = weights["scale"].shape[-1]
 
         def statistics(k, middle):
             if moments is not None:
                 return moments[k]
-            return lines.moments(middle, channels)
+            return lines.moments(middle, channels, axis)
 
         own = jnp.zeros((2, channels), first.dtype)
         before = statistics(0, first) if self.separate else own
@@ -109,14 +115,15 @@ class Convolution:
         moments: Moments,
         gradient: Lines,
         hold: Hold,
+        axis: str | None = None,
     ) -> tuple[Weights, Lines]:
         """Gradients of the weights and of ``x``, by the batch's own statistics.
 
-        ``middles`` and ``moments`` are those of ``first`` and ``second``.
+        ``middles``, ``moments`` and ``axis`` are those of ``first`` and ``second``.
         """
         (first, second), scale = middles, weights["scale"]
         dscale, dbias, g = lines.normalize_gradients(
-            second, gradient, moments[1], scale[1]
+            second, gradient, moments[1], scale[1], axis
         )
         between = self._between(weights, first, moments, hold)
         dpointwise, g = lines.pointwise_gradients(
@@ -127,7 +134,7 @@ class Convolution:
         if self.separate:
             g = hold(jnp.where(between > 0, g, 0))
             dscales[0], dbiases[0], g = lines.normalize_gradients(
-                first, g, moments[0], scale[0]
+                first, g, moments[0], scale[0], axis
             )
             g = hold(g)
         taps, channels = self._taps(weights), scale.shape[-1]

@@ -17,7 +17,8 @@ Kernels start by Kaiming's normal law, as in the authors' code, the decoder unif
 """
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -41,10 +42,17 @@ STACKS = 3
 Tree = dict[str, Any]
 
 
-def _normal(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
-    """Kaiming's normal law; drawn flat, which compiles sooner."""
-    draws = jax.random.normal(key, (int(np.prod(shape)),)).reshape(shape)
-    return draws * (2 / fan_in) ** 0.5
+def _normal(key: Array, *laws: tuple[tuple[int, ...], int]) -> list[Array]:
+    """Kaiming's normal law, arrays of the given shapes and numbers of inputs.
+
+    One flat draw: each draw of its own, or a shaped one, takes longer to compile.
+    """
+    sizes = [int(np.prod(shape)) for shape, _ in laws]
+    draws = jnp.split(jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1])
+    return [
+        part.reshape(shape) * (2 / fan_in) ** 0.5
+        for part, (shape, fan_in) in zip(draws, laws, strict=True)
+    ]
 
 
 def _affine(*shape: int) -> Tree:
@@ -57,14 +65,11 @@ def _moments(*shape: int) -> Array:
     return jnp.broadcast_to(one, (*shape[:-1], 2, shape[-1]))
 
 
-def _depthwise(key: Array, cells: int, channels: int) -> Array:
-    """Kernels of all convolutions, in the middle of the largest one's frame."""
+def _framed(kernels: Sequence[Array]) -> Array:
+    """All operations' depthwise kernels, in the middle of the largest one's frame."""
     parts = []
-    keys = jax.random.split(key, len(CONVOLUTIONS))
-    for part, operation in zip(keys, CONVOLUTIONS, strict=True):
-        side = operation.kernel
-        margin = (KERNEL - side) // 2
-        kernel = _normal(part, (cells, PAIRS, side, side, channels), side**2)
+    for kernel in kernels:
+        margin = (KERNEL - kernel.shape[2]) // 2
         frame = ((0, 0), (0, 0), (margin, margin), (margin, margin), (0, 0))
         parts.append(jnp.pad(kernel, frame))
     return jnp.stack(parts, 2)
@@ -94,14 +99,19 @@ class CellSupernet(nn.Module):
     def stack_weights(self, key: Array, stack: int) -> Tree:
         """All weights of a stack: ``edges`` ``(n, PAIRS, len(CONVOLUTIONS), ...)``."""
         n, width = self.cells(stack), self.width(stack)
-        keys = jax.random.split(key, 3)
         every = (n, PAIRS, len(CONVOLUTIONS))
+        sides = [operation.kernel for operation in CONVOLUTIONS]
+        *depthwise, pointwise, kernel = _normal(
+            key,
+            *(((n, PAIRS, side, side, width), side**2) for side in sides),
+            ((*every, width, width), width),
+            ((n, BLOCKS, width, width), width),
+        )
         edges = {
-            "depthwise": _depthwise(keys[0], n, width),
-            "pointwise": _normal(keys[1], (*every, width, width), width),
+            "depthwise": _framed(depthwise),
+            "pointwise": pointwise,
             **_affine(*every, 2, width),
         }
-        kernel = _normal(keys[2], (n, BLOCKS, width, width), width)
         return {"edges": edges, "kernel": kernel, **_affine(n, width)}
 
     def stack_moments(self, stack: int) -> Tree:
@@ -112,12 +122,12 @@ class CellSupernet(nn.Module):
 
     def _halving(self, key: Array, stack: int) -> Tree:
         width = self.width(stack)
-        kernel = _normal(key, (2, width, 2 * width), width)
+        (kernel,) = _normal(key, ((2, width, 2 * width), width))
         return {"kernel": kernel, **_affine(2, 2 * width)}
 
     def _stem(self, key: Array, image_channels: int) -> Tree:
         shape = (3, 3, image_channels, self.channels)
-        kernel = _normal(key, shape, 9 * image_channels)
+        (kernel,) = _normal(key, (shape, 9 * image_channels))
         return {"kernel": kernel, **_affine(self.channels)}
 
     def _decoder(self, key: Array) -> Tree:
@@ -156,6 +166,8 @@ class CellSupernet(nn.Module):
             params[name] = self.param(name, self._halving, i)
             stats[name] = variable(name, _moments, 2, self.width(i + 1))
         params["decoder"] = self.param("decoder", self._decoder)
+        if self.is_initializing():
+            return jnp.zeros((len(images), self.classes))
         logits, _ = run_network(
             select(params, wirings),
             select(stats, wirings),
@@ -243,33 +255,43 @@ def restore(
     return changed
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def batch_norm(
-    x: Lines, scale: Float[Array, "C"], bias: Float[Array, "C"]
+    x: Lines,
+    scale: Float[Array, "C"],
+    bias: Float[Array, "C"],
+    axis: str | None = None,
 ) -> tuple[Lines, Float[Array, "2 C"]]:
     """Normalisation by the batch, and its mean and variance, which get no gradient."""
-    return _batch_norm_forward(x, scale, bias)[0]
+    return _batch_norm_forward(x, scale, bias, axis)[0]
 
 
-def _batch_norm_forward(x, scale, bias):
-    found = lines.moments(x, scale.shape[0])
+def _batch_norm_forward(x, scale, bias, axis):
+    found = lines.moments(x, scale.shape[0], axis)
     return (lines.normalize(x, found, scale, bias), found), (x, found, scale)
 
 
-def _batch_norm_backward(saved, gradients):
+def _batch_norm_backward(axis, saved, gradients):
     x, found, scale = saved
-    dscale, dbias, dx = lines.normalize_gradients(x, gradients[0], found, scale)
+    dscale, dbias, dx = lines.normalize_gradients(x, gradients[0], found, scale, axis)
     return dx, dscale, dbias
 
 
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
-def _norm(x: Lines, weights: Tree, moments: Array, running: bool, k: Any = ...) -> Any:
+class _Norms(NamedTuple):
+    """Where batch norms get their statistics from."""
+
+    running: bool
+    axis: str | None
+
+
+def _norm(x: Lines, weights: Tree, moments: Array, plan: _Norms, k: Any = ...) -> Any:
     scale, bias = weights["scale"][k], weights["bias"][k]
-    if running:
+    if plan.running:
         return lines.normalize(x, moments, scale, bias), moments
-    return batch_norm(x, scale, bias)
+    return batch_norm(x, scale, bias, plan.axis)
 
 
 def halve(x: Lines, kernel: Float[Array, "I O"]) -> Float[Array, "B h Y"]:
@@ -293,6 +315,7 @@ def run_network(
     running: bool,
     factors: Sequence[Float[Array, "n E"]] | None = None,
     keep: Float[Array, "B D"] | None = None,
+    axis: str | None = None,
 ) -> tuple[Float[Array, "B L"], Tree]:
     """Logits of one genome, and the statistics that its batch norms used.
 
@@ -305,12 +328,14 @@ def run_network(
         there is no gradient.
       factors: of each edge's result, drop-path's; None for 1.
       keep: of each feature, dropout's; None for 1.
+      axis: of devices that hold as many images of the batch each; None for one device.
     """
+    norms = _Norms(running, axis)
     found: Tree = {}
     window = (1, 1), ((1, 1), (1, 1))
     x = convolution(images, weights["stem"]["kernel"], *window)
     x = x.reshape(*x.shape[:2], -1)
-    x, found["stem"] = _norm(x, weights["stem"], moments["stem"], running)
+    x, found["stem"] = _norm(x, weights["stem"], moments["stem"], norms)
     pair = [x, x]
     for i, wiring in enumerate(wirings):
         if i > 0:
@@ -318,12 +343,12 @@ def run_network(
             own, used = weights[name], []
             for k in (0, 1):
                 y = halve(pair[1 - k], own["kernel"][k])
-                pair[1 - k], m = _norm(y, own, moments[name][k], running, k)
+                pair[1 - k], m = _norm(y, own, moments[name][k], norms, k)
                 used.append(m)
             found[name] = jnp.stack(used)
         name = f"stack_{i}"
         stack = StackWeights(**weights[name])
-        plan = StackPlan(wiring.source.shape[0], stack.scale.shape[-1], running)
+        plan = StackPlan(wiring.source.shape[0], stack.scale.shape[-1], *norms)
         factor = jnp.ones(wiring.source.shape) if factors is None else factors[i]
         before, previous = pair
         given = StackMoments(**moments[name])

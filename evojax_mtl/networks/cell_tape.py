@@ -62,11 +62,13 @@ class StackPlan:
       cells: number ``n`` of cells.
       channels: ``C``.
       running: whether batch norms use given statistics, not the batch's.
+      axis: of devices that hold parts of the batch; None for one device.
     """
 
     cells: int
     channels: int
     running: bool = False
+    axis: str | None = None
 
 
 class _Scratch:
@@ -175,7 +177,7 @@ def forward(
                 first = at(kept.first, e + zero)
             else:
                 first = scratch.hold(first)
-            done = operation.second(own, first, given, scratch.hold)
+            done = operation.second(own, first, given, scratch.hold, plan.axis)
             kept = kept.replace(scratch=scratch.buffer)
             (y, second, found), kept = jax.lax.optimization_barrier((done, kept))
             if keep:
@@ -212,7 +214,7 @@ def forward(
         if plan.running:
             found = at(moments.output, k)
         else:
-            found = lines.moments(total, plan.channels)
+            found = lines.moments(total, plan.channels, plan.axis)
             output = put(carry.moments.output, found, k)
             carry = carry.replace(moments=carry.moments.replace(output=output))
         if keep:
@@ -263,6 +265,7 @@ def backward(
                 at(kept.moments.edges, e + zero),
                 g,
                 scratch.hold,
+                plan.axis,
             )
             edges = jax.tree.map(
                 lambda total, part: put(total, at(total, slot) + part, slot),
@@ -291,6 +294,7 @@ def backward(
             at(rows, ROWS * (k + 1) + 1),
             at(kept.moments.output, k),
             at(weights.scale, k),
+            plan.axis,
         )
 
         def loose(block, carry):

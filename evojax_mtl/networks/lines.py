@@ -104,12 +104,15 @@ def pointwise_gradients(
     return dkernel, (flat @ kernel.T).reshape(x.shape)
 
 
-def moments(x: Lines, channels: int) -> Moments:
-    """Mean and (biased) variance of each channel."""
+def moments(x: Lines, channels: int, axis: str | None = None) -> Moments:
+    """Mean and (biased) variance of each channel.
+
+    With ``axis``, over all devices of that axis, which hold as many images each.
+    """
     flat = x.reshape(-1, channels)
-    mean = flat.mean(0)
-    variance = jnp.maximum((flat * flat).mean(0) - mean * mean, 0)
-    return jnp.stack([mean, variance])
+    powers = jnp.stack([flat.mean(0), (flat * flat).mean(0)])
+    mean, square = powers if axis is None else jax.lax.pmean(powers, axis)
+    return jnp.stack([mean, jnp.maximum(square - mean * mean, 0)])
 
 
 def normalize(x: Lines, moments: Moments, scale: Channels, bias: Channels) -> Lines:
@@ -120,11 +123,16 @@ def normalize(x: Lines, moments: Moments, scale: Channels, bias: Channels) -> Li
 
 
 def normalize_gradients(
-    x: Lines, gradient: Lines, moments: Moments, scale: Channels
+    x: Lines,
+    gradient: Lines,
+    moments: Moments,
+    scale: Channels,
+    axis: str | None = None,
 ) -> tuple[Channels, Channels, Lines]:
     """Gradients of ``normalize`` by the batch's own ``moments``.
 
-    Returns those with respect to scale, bias and ``x``.
+    Returns those with respect to scale, bias and ``x``. With ``axis`` the first two are
+    this device's part of a sum over the axis.
     """
     mean, variance = moments[0], moments[1]
     channels = scale.shape[0]
@@ -133,9 +141,12 @@ def normalize_gradients(
     dbias = gradient.reshape(-1, channels).sum(0)
     product = (gradient * x).reshape(-1, channels).sum(0)
     dscale = (product - mean * dbias) * inverse
+    sums = jnp.stack([dscale, dbias]) / count
+    if axis is not None:
+        sums = jax.lax.pmean(sums, axis)
     slope = scale * inverse
-    share = -slope * inverse * dscale / count
-    rest = -slope * dbias / count - share * mean
+    share = -slope * inverse * sums[0]
+    rest = -slope * sums[1] - share * mean
     dx = gradient * spread(slope, x) + x * spread(share, x) + spread(rest, x)
     return dscale, dbias, dx
 

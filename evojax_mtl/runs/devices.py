@@ -4,6 +4,7 @@ XLA runs most operations of a CPU program on one core. So every core becomes a d
 and a run spreads its searches, or the tasks of its one search, over them.
 """
 
+import math
 import os
 
 import jax
@@ -19,6 +20,7 @@ _MOST = 8
 _WORK = {
     "population": "the searches of the sweep (--seeds times --sweep values)",
     "tasks": "the number of tasks",
+    "data": "both batch sizes, whose greatest common divisor is",
 }
 
 _COUNT = "xla_force_host_platform_device_count"
@@ -53,40 +55,39 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
     """The axes of a run's mesh: as the settings say, else chosen.
 
     Unasked, a run on CPU spreads over as many cores as divide its work, at most 8: its
-    searches if it has several, otherwise its tasks. On accelerators it takes one.
+    searches if it has several, otherwise its tasks or its batches, as the method can.
+    On accelerators it takes one.
 
     Raises:
       UserError: for a mesh that the devices or the work do not allow.
     """
-    axis = "population" if settings.population > 1 else "tasks"
     work = {"population": settings.population, "tasks": tasks}
+    axes = find_method(settings.method).mesh_axes
+    if "data" in axes:
+        config = settings.config
+        work["data"] = math.gcd(config.batch, config.evaluation_batch)
     if not settings.mesh:
-        able = axis in find_method(settings.method).mesh_axes
-        if not able or jax.default_backend() != "cpu" or jax.process_count() > 1:
+        if jax.default_backend() != "cpu" or jax.process_count() > 1:
             return {}
+        alone = next(axis for axis in ("tasks", "data", "population") if axis in axes)
+        axis = alone if settings.population == 1 else "population"
         count = divisor(work[axis], min(_MOST, jax.device_count()))
         return {axis: count} if count > 1 else {}
-    devices = 1
     for name, count in settings.mesh.items():
-        devices *= count
         if count > jax.device_count():
             raise UserError(
                 f"--mesh: found {name}={count}, must be at most the number of "
                 f"devices, {jax.device_count()}"
             )
-        if work.get(name, count) % count:
+        if work[name] % count:
             raise UserError(
                 f"--mesh: found {name}={count}, must divide {_WORK[name]}, {work[name]}"
             )
-    if settings.mesh.get("tasks", 1) > 1 and settings.population > 1:
+    within = {name for name, n in settings.mesh.items() if n > 1} - {"population"}
+    if within and settings.population > 1:
         raise UserError(
-            "--mesh: found tasks in a sweep, must be population: its searches are "
-            "spread, not their tasks"
-        )
-    if devices > jax.device_count():
-        raise UserError(
-            f"--mesh: found {devices} devices in all, must be at most "
-            f"{jax.device_count()}"
+            f"--mesh: found {min(within)} in a sweep, must be population: its searches "
+            "are spread, each stays on one device"
         )
     return settings.mesh
 

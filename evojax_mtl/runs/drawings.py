@@ -1,7 +1,8 @@
-"""Drawings of routings as layered graphs, in the spirit of Liang 2018, Fig. 9.
+"""Drawings of routings and cells as layered graphs.
 
-Nodes are coloured by module, an edge is as wide as its share of the soft merge, and a
-diamond on it stands for an adapter (a 2x2 max-pool). Imports no JAX.
+Routings are in the spirit of Liang 2018, Fig. 9: nodes are coloured by module, an edge
+is as wide as its share of the soft merge, and a diamond on it stands for an adapter (a
+2x2 max-pool). Cells show their operations, and a plus for each block. Imports no JAX.
 """
 
 from html import escape
@@ -18,9 +19,11 @@ COLORS = (
     "#3aa6a1",
     "#d1a827",
     "#8c6d5a",
+    "#6b7785",
 )
 _HALF_WIDTH, _HALF_HEIGHT = 20.0, 13.0
 _DIAMOND = 4.5
+_ENDS = {"input": "in", "output": "out"}
 Point = tuple[float, float]
 
 
@@ -89,6 +92,48 @@ def legend(modules: int) -> str:
     )
 
 
+_SHORT = {
+    "separable": "S",
+    "dilated": "D",
+    "identity": "id",
+    "max": "max",
+    "average": "avg",
+}
+
+
+def short_name(operation: str) -> str:
+    """Of an operation of cells: ``S5`` for ``separable_5x5``, ``max``, ``id``."""
+    kind, *rest = operation.split("_")
+    size = rest[-1][0] if kind in ("separable", "dilated") else ""
+    return _SHORT.get(kind, kind) + size
+
+
+def operation_legend(networks: list[dict[str, Any]]) -> str:
+    """An SVG element that explains the operations of these graphs."""
+    found = {
+        (node["operation"], node["name"])
+        for network in networks
+        for node in network["nodes"]
+        if node["kind"] == "operation"
+    }
+    parts, x = [], 4.0
+    for number, name in sorted(found):
+        words = name.replace("_", " ")
+        parts.append(
+            f'<rect x="{x}" y="4" width="32" height="18" rx="6" '
+            f'fill="{module_color(number)}"/>'
+            f'<text class="label" x="{x + 16}" y="17">{short_name(name)}</text>'
+            f'<text class="key" x="{x + 38}" y="17">{words}</text>'
+        )
+        x += 58 + 7 * len(words)
+    return (
+        f'<svg class="legend" xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'aria-label="Legend" width="{x:.0f}" height="26" viewBox="0 0 {x:.0f} 26">'
+        + "".join(parts)
+        + "</svg>"
+    )
+
+
 def _width(weight: float) -> float:
     return 0.8 + 5.2 * max(0.0, min(1.0, weight))
 
@@ -100,7 +145,9 @@ def _edge(edge: dict[str, Any], points: list[Point]) -> str:
         middle = (x + u) / 2
         path.append(f"C{middle:.1f} {y:.1f} {middle:.1f} {v:.1f} {u:.1f} {v:.1f}")
         x, y = u, v
-    weight, adapters = edge.get("weight", 1.0), edge.get("adapters", 0)
+    if "weight" not in edge:
+        return f'<path class="edge" d="{"".join(path)}" stroke-width="1.6"/>'
+    weight, adapters = edge["weight"], edge.get("adapters", 0)
     told = f"weight {weight:.3f}, {adapters} adapter{'' if adapters == 1 else 's'}"
     return (
         f'<path class="edge" d="{"".join(path)}" stroke-width="{_width(weight):.2f}">'
@@ -137,18 +184,27 @@ def _node(node: dict[str, Any], centre: Point) -> str:
     x, y = centre
     left, top = x - _HALF_WIDTH, y - _HALF_HEIGHT
     size = f'width="{2 * _HALF_WIDTH}" height="{2 * _HALF_HEIGHT}"'
-    if node["kind"] != "module":
-        label = {"input": "in", "output": "out"}[node["kind"]]
+    if node["kind"] == "sum":
+        return (
+            f'<circle class="end" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
+            f'<text class="end-label" x="{x:.1f}" y="{y + 4:.1f}">+</text>'
+        )
+    if node["kind"] in _ENDS:
+        label = escape(str(node.get("label", _ENDS[node["kind"]])))
         return (
             f'<rect class="end" x="{left:.1f}" y="{top:.1f}" {size} rx="13"/>'
             f'<text class="end-label" x="{x:.1f}" y="{y + 4:.1f}">{label}</text>'
         )
-    module = int(node["module"])
-    told = f"M{module + 1}"
-    if "resolution" in node:
-        told += f" at resolution {node['resolution']}"
+    if node["kind"] == "operation":
+        number, told = int(node["operation"]), str(node["name"]).replace("_", " ")
+        label = short_name(str(node["name"]))
+    else:
+        number = int(node["module"])
+        label = told = f"M{number + 1}"
+        if "resolution" in node:
+            told += f" at resolution {node['resolution']}"
     return (
-        f'<g><title>{told}</title><rect x="{left:.1f}" y="{top:.1f}" {size} rx="7" '
-        f'fill="{module_color(module)}"/>'
-        f'<text class="label" x="{x:.1f}" y="{y + 4:.1f}">M{module + 1}</text></g>'
+        f'<g><title>{escape(told)}</title><rect x="{left:.1f}" y="{top:.1f}" {size} '
+        f'rx="7" fill="{module_color(number)}"/>'
+        f'<text class="label" x="{x:.1f}" y="{y + 4:.1f}">{escape(label)}</text></g>'
     )

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from evojax_mtl.runs import plots
-from evojax_mtl.runs.drawings import COLORS, draw, legend
+from evojax_mtl.runs.drawings import COLORS, draw, legend, operation_legend
 from evojax_mtl.runs.progress import duration
 from evojax_mtl.runs.records import Record
 
@@ -213,31 +213,43 @@ def sweep_table(record: Record) -> str:
 
 
 def routings(record: Record, title: str) -> str:
-    """A drawing of every network found."""
+    """A drawing of every network found, or of each of its cells."""
     networks = record.networks
     if not networks:
         return ""
-    modules = [n["module"] for net in networks for n in net["nodes"] if "module" in n]
     tests = {t["name"]: t.get("test") for t in record.summary.get("tasks", [])}
-    cards = []
+    cards, graphs = [], []
     for network in networks:
-        count = sum(node["kind"] == "module" for node in network["nodes"])
-        words = f"{count} node{'' if count == 1 else 's'}"
-        if tests.get(network["name"]) is not None:
-            words += f", test {tests[network['name']]:.3f}"
-        cards.append(
-            f'<div class="card"><header><h3>{escape(str(network["name"]))}</h3>'
-            f"<span>{words}</span></header>{draw(network)}</div>"
-        )
+        name, test = str(network["name"]), tests.get(network["name"])
+        for graph in network.get("cells", [network]):
+            own = "" if graph is network else f", {graph['name']} cell"
+            words = _size(graph if graph is network else network)
+            words += "" if test is None else f", test {test:.3f}"
+            cards.append(
+                f'<div class="card"><header><h3>{escape(name + own)}</h3>'
+                f"<span>{words}</span></header>{draw(graph)}</div>"
+            )
+            graphs.append(graph)
     note = ""
     if "searches" in record.best:
         seed = record.best["searches"][0].get("seed")
         note = f'<p class="note">Of the first search, seed {seed}.</p>'
-    key = legend(max(modules, default=-1) + 1)
+    if "cells" in networks[0]:
+        key = operation_legend(graphs)
+    else:
+        modules = [n["module"] for g in graphs for n in g["nodes"] if "module" in n]
+        key = legend(max(modules, default=-1) + 1)
     return (
         f"<h2>{escape(title)}</h2>{note}{key}"
         f'<div class="routings">{"".join(cards)}</div>'
     )
+
+
+def _size(network: dict[str, Any]) -> str:
+    if "parameters" in network:
+        return f"{network['parameters']:,} parameters"
+    count = sum(node["kind"] == "module" for node in network["nodes"])
+    return f"{count} node{'' if count == 1 else 's'}"
 
 
 def settings(record: Record) -> str:

@@ -62,7 +62,7 @@ def test_what_is_asked_for_is_kept(devices):
         ({"population": 2}, 3, "must divide the searches of the sweep"),
         ({"tasks": 16}, 1, "at most the number of devices, 8"),
         ({"tasks": 2}, 2, "must be population"),
-        ({"tasks": 4, "data": 4}, 1, "16 devices in all"),
+        ({"tasks": 4, "population": 1}, 8, "must be population"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(devices, mesh, seeds, message):
@@ -74,3 +74,15 @@ def test_a_mesh_that_does_not_fit_is_refused(devices, mesh, seeds, message):
 
 def test_one_device_needs_no_mesh():
     assert make_mesh({"tasks": 1, "population": 1}) is None
+
+
+def test_batches_are_shared_out_where_tasks_cannot_be(devices):
+    devices(2)
+    config = find_method("emt-nas").configure("paper")
+    settings = dataclasses.replace(SETTINGS, method="emt-nas", config=config)
+    assert choose_mesh(settings, 3) == {"data": 2}
+    odd = dataclasses.replace(config, evaluation_batch=33)
+    assert choose_mesh(dataclasses.replace(settings, config=odd), 3) == {}
+    asked = dataclasses.replace(settings, config=odd, mesh={"data": 2})
+    with pytest.raises(UserError, match="divide both batch sizes"):
+        choose_mesh(asked, 3)

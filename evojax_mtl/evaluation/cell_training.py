@@ -1,0 +1,303 @@
+"""Sampled training and sampled evaluation of cells in supernets (Liao 2023, 3.3).
+
+Shape legend: ``S`` supernets, ``T`` tasks, ``B`` images, ``D`` features, ``L`` outputs
+of the widest task, ``E = 10`` edges a cell, ``n`` cells in a stack.
+
+A *system* is what all tasks have: ``supernets``, trees of ``CellSupernet`` stacked over
+``S``, and ``decoder``, the classifiers, stacked over ``T``. Weights, momentum and, but
+for the decoder, running statistics are such systems. A step takes out of it what one
+genome uses, trains that, and puts it back: idle weights neither decay nor drift.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from evojax_mtl.architectures.wiring import EDGES, Wiring
+from evojax_mtl.evaluation.cell_batches import Minibatch
+from evojax_mtl.evaluation.classification import correct, cross_entropy
+from evojax_mtl.genomes import cells
+from evojax_mtl.networks.cell_supernet import (
+    STACKS,
+    CellSupernet,
+    restore,
+    run_network,
+    select,
+)
+from evojax_mtl.pytrees import Pytree
+
+Tree = dict[str, Any]
+DATA = PartitionSpec("data")
+EVERYWHERE = PartitionSpec()
+MOVING = 0.1
+"""Share of a batch's statistics in the running ones, PyTorch's."""
+
+
+class System(Pytree):
+    """All weights, their momentum, and the running statistics of batch norms."""
+
+    params: Tree
+    momentum: Tree
+    statistics: Tree
+
+
+class Rates(NamedTuple):
+    """Of one training step."""
+
+    learning_rate: Float[Array, ""]
+    momentum: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    dropout: Float[Array, ""]
+    drop_path: Float[Array, ""]
+
+
+def wirings(cell_pair: Int[Array, "2 5 4"], repeats: int) -> list[Wiring]:
+    """A genome's stacks of cells."""
+    normal = (cells.NORMAL,) * repeats
+    later = (cells.REDUCTION, *normal)
+    return [cells.decode(cell_pair, later if i else normal) for i in range(STACKS)]
+
+
+def initial_system(
+    key: Array, network: CellSupernet, images: Array, supernets: int, tasks: int
+) -> System:
+    """Random weights, no momentum, statistics of mean 0 and variance 1."""
+    wiring = wirings(jnp.zeros((2, 5, 4), jnp.int32), network.repeats)
+
+    def init(key):
+        variables = network.init(key, images, wiring, running=True)
+        return variables["params"], variables["batch_stats"]
+
+    count = max(supernets, tasks)
+    params, statistics = jax.vmap(init)(jax.random.split(key, count))
+    decoder = jax.tree.map(lambda x: x[:tasks], params.pop("decoder"))
+    stacked = jax.tree.map(lambda x: x[:supernets], (params, statistics))
+    whole = {"supernets": stacked[0], "decoder": decoder}
+    return System(
+        params=whole,
+        momentum=jax.tree.map(jnp.zeros_like, whole),
+        statistics={"supernets": stacked[1]},
+    )
+
+
+def _take(tree: Tree, wiring: Sequence[Wiring], supernet: Array, task: Array) -> Tree:
+    chosen = select(tree["supernets"], wiring, supernet)
+    if "decoder" in tree:
+        chosen["decoder"] = jax.tree.map(lambda x: x[task], tree["decoder"])
+    return chosen
+
+
+def _put(
+    tree: Tree, chosen: Tree, wiring: Sequence[Wiring], supernet: Array, task: Array
+) -> Tree:
+    changed = {"supernets": restore(tree["supernets"], chosen, wiring, supernet)}
+    if "decoder" in tree:
+        changed["decoder"] = jax.tree.map(
+            lambda x, value: x.at[task].set(value), tree["decoder"], chosen["decoder"]
+        )
+    return changed
+
+
+def _used(chosen: Tree, wiring: Sequence[Wiring]) -> Tree:
+    """1 where a selected weight is in use; a closed block's 1x1 convolution is not."""
+    used = jax.tree.map(lambda x: jnp.ones((), x.dtype), chosen)
+    for i, stack in enumerate(wiring):
+        used[f"stack_{i}"]["kernel"] = stack.loose[:, :, None, None]
+    return used
+
+
+def _factors(
+    key: Array, wiring: Sequence[Wiring], drop: Float[Array, ""]
+) -> list[Float[Array, "n E"]]:
+    """Drop-path: 0, or 1 over the share that is kept."""
+    sizes = [stack.source.shape[0] for stack in wiring]
+    kept = jax.random.uniform(key, (sum(sizes) * EDGES,)) >= drop
+    flat = kept / (1 - drop)
+    parts = jnp.split(
+        flat, [EDGES * sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    )
+    return [part.reshape(-1, EDGES) for part in parts]
+
+
+def _unbiased(found: Tree, images: Array) -> Tree:
+    """Statistics as PyTorch keeps them: the variance over one example less."""
+    batch, height, width = images.shape[:3]
+
+    def scale(halvings, moments):
+        count = batch * (height >> halvings) * (width >> halvings)
+        return moments * jnp.array([1, count / max(count - 1, 1)])[:, None]
+
+    def visit(path, moments):
+        kind, _, number = path[0].key.partition("_")
+        halvings = int(number) + (kind == "halving") if number else 0
+        return scale(halvings, moments)
+
+    return jax.tree_util.tree_map_with_path(visit, found)
+
+
+def _spread(
+    function: Callable[..., Any], mesh: Mesh | None, whole: int, outputs: int
+) -> Callable[..., Any]:
+    """``function`` on parts of the batch, where ``mesh`` has an axis ``data``.
+
+    Args:
+      function: its results are equal on all devices.
+      mesh: devices; None for one.
+      whole: arguments, the first ones, that each device gets whole.
+      outputs: number of results.
+    """
+    if mesh is None:
+        return function
+
+    def call(*arguments):
+        rest = len(arguments) - whole
+        return jax.shard_map(
+            function,
+            mesh=mesh,
+            in_specs=(EVERYWHERE,) * whole + (DATA,) * rest,
+            out_specs=(EVERYWHERE,) * outputs,
+            # the sums over devices make results equal, which the check cannot see
+            check_vma=False,
+        )(*arguments)
+
+    return call
+
+
+def train_batch(
+    system: System,
+    genome: Int[Array, "2 5 4"],
+    supernet: Int[Array, ""],
+    task: Int[Array, ""],
+    batch: Minibatch,
+    key: Array,
+    rates: Rates,
+    *,
+    repeats: int,
+    mesh: Mesh | None = None,
+) -> tuple[System, Float[Array, ""], Bool[Array, ""]]:
+    """One step of SGD with Nesterov momentum on what a genome uses.
+
+    Args:
+      system: changed in its ``supernet`` and the decoder of ``task``.
+      genome: two cells.
+      supernet: which supernet.
+      task: which decoder.
+      batch: images and labels.
+      key: dropout's and drop-path's.
+      rates: learning rate and so on.
+      repeats: normal cells in a row.
+      mesh: devices that share the batch, an axis ``data``; None for one device.
+
+    Returns:
+      The system, the loss (nats), and whether the step was taken: one whose loss or
+      gradients are not finite changes nothing.
+    """
+    wiring = wirings(genome, repeats)
+    weights = _take(system.params, wiring, supernet, task)
+    moments = _take(system.statistics, wiring, supernet, task)
+    speed = _take(system.momentum, wiring, supernet, task)
+    path_key, drop_key = jax.random.split(key)
+    size, features = len(batch.images), weights["decoder"]["kernel"].shape[0]
+    flat = jax.random.uniform(drop_key, (size * features,)) >= rates.dropout
+    keep = flat.reshape(size, features) / (1 - rates.dropout)
+    factors = _factors(path_key, wiring, rates.drop_path)
+    axis = None if mesh is None else "data"
+
+    def add(tree):
+        return tree if axis is None else jax.lax.psum(tree, axis)
+
+    def differentiate(weights, moments, wiring, factors, batch, keep):
+        counted = jnp.maximum(add(batch.mask.sum()), 1)
+
+        def loss(weights):
+            logits, found = run_network(
+                weights,
+                moments,
+                wiring,
+                batch.images,
+                running=False,
+                factors=factors,
+                keep=keep,
+                axis=axis,
+            )
+            labels, mask = batch.labels[None], batch.mask[None]
+            value = cross_entropy(logits[None], labels, mask, batch.classes[:1])
+            wrong = (~jnp.isfinite(logits)).sum()
+            return value[0] * mask.sum() / counted, (found, wrong)
+
+        out, slopes = jax.value_and_grad(loss, has_aux=True)(weights)
+        (value, (found, wrong)) = out
+        value, wrong, slopes = add((value, wrong, slopes))
+        return value, found, wrong, slopes
+
+    spread = _spread(differentiate, mesh, whole=4, outputs=4)
+    value, found, wrong, slopes = spread(weights, moments, wiring, factors, batch, keep)
+    finite = wrong == 0
+    for leaf in jax.tree.leaves(slopes):
+        finite &= jnp.isfinite(jnp.sum(leaf))
+
+    def decayed(slope, weight, used):
+        return slope + rates.weight_decay * weight * used
+
+    slopes = jax.tree.map(decayed, slopes, weights, _used(weights, wiring))
+
+    def move(before, after):
+        return jnp.where(finite, after, before)
+
+    faster = jax.tree.map(lambda m, g: move(m, rates.momentum * m + g), speed, slopes)
+
+    def step(weight, slope, m):
+        ahead = slope + rates.momentum * m
+        return move(weight, weight - rates.learning_rate * ahead)
+
+    weights = jax.tree.map(step, weights, slopes, faster)
+    noted = jax.tree.map(
+        lambda old, new: move(old, old + MOVING * (new - old)),
+        moments,
+        _unbiased(found, batch.images),
+    )
+    system = System(
+        params=_put(system.params, weights, wiring, supernet, task),
+        momentum=_put(system.momentum, faster, wiring, supernet, task),
+        statistics=_put(system.statistics, noted, wiring, supernet, task),
+    )
+    return system, jnp.where(finite, value, 0.0), finite
+
+
+def score(
+    system: System,
+    genome: Int[Array, "2 5 4"],
+    supernet: Int[Array, ""],
+    task: Int[Array, ""],
+    batch: Minibatch,
+    *,
+    running: bool,
+    repeats: int,
+    mesh: Mesh | None = None,
+) -> tuple[Int[Array, ""], Int[Array, ""], Bool[Array, ""]]:
+    """Images classified right, images with a label, whether all logits are finite.
+
+    The arguments are those of ``train_batch``; ``running`` says whether batch norms use
+    the running statistics, or those of the batch.
+    """
+    wiring = wirings(genome, repeats)
+    axis = None if mesh is None else "data"
+
+    def count(weights, moments, wiring, batch):
+        logits, _ = run_network(
+            weights, moments, wiring, batch.images, running=running, axis=axis
+        )
+        labels, mask = batch.labels[None], batch.mask[None]
+        right = correct(logits[None], labels, mask, batch.classes[:1])[0]
+        found = right, mask.sum(), (~jnp.isfinite(logits)).sum()
+        return found if axis is None else jax.lax.psum(found, axis)
+
+    weights = _take(system.params, wiring, supernet, task)
+    moments = _take(system.statistics, wiring, supernet, task)
+    spread = _spread(count, mesh, whole=3, outputs=3)
+    right, seen, wrong = spread(weights, moments, wiring, batch)
+    return right, seen, wrong == 0
