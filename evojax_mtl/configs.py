@@ -267,7 +267,8 @@ _CELLS: dict[str, dict[str, Any]] = {
     | {
         "channels": 2,
         "population": 3,
-        "batches": 8,
+        "random_mating": 1.0,
+        "batches": 16,
         "batch": 8,
         "evaluation_batch": 16,
         "generations": 3,

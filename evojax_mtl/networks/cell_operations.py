@@ -15,7 +15,8 @@ size and channels.
 Weights of an edge are padded to those of the largest operation: ``depthwise``
 ``(7, 7, C)``, ``pointwise`` ``(C, C)``, ``scale`` and ``bias`` ``(2, C)``, of the first
 and second batch norm. ``moments`` ``(2, 2, C)`` holds mean and variance of the inputs
-of both.
+of both. The depthwise parts differ and are compiled one by one; what follows is one
+program for all six.
 
 ``hold`` is given what several expressions read or what goes into a product, and returns
 it. Without it XLA for CPU computes such values anew for each reader, and in short loops
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.networks import lines
 from evojax_mtl.networks.lines import Lines
@@ -36,6 +37,7 @@ HELD = 5
 """Values that one pass of an operation holds, at most."""
 Weights = dict[str, Array]
 Moments = Float[Array, "2 2 C"]
+Flag = Bool[Array, ""]
 Hold = Callable[[Lines], Lines]
 
 
@@ -46,7 +48,7 @@ def _padded(kernel: Float[Array, "k k C"]) -> Float[Array, "7 7 C"]:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A separable or a dilated convolution.
+    """The depthwise part of a separable or a dilated convolution.
 
     Attributes:
       kernel: side of the depthwise kernel.
@@ -64,91 +66,97 @@ class Convolution:
         inner = slice(margin, margin + self.kernel)
         return weights["depthwise"][inner, inner]
 
-    def _between(
-        self, weights: Weights, first: Lines, moments: Moments, hold: Hold
-    ) -> Lines:
-        if not self.separate:
-            return first
-        scale, bias = weights["scale"][0], weights["bias"][0]
-        normal = lines.normalize(first, moments[0], scale, bias)
-        return hold(jnp.maximum(normal, 0))
-
-    def first(self, weights: Weights, x: Lines) -> Lines:
-        """The depthwise convolution's output."""
+    def forward(self, weights: Weights, x: Lines) -> Lines:
+        """ReLU and the depthwise convolution."""
         taps = self._taps(weights)
         return lines.depthwise(jnp.maximum(x, 0), taps, self.dilation)
 
-    def second(
-        self,
-        weights: Weights,
-        first: Lines,
-        moments: Moments | None,
-        hold: Hold,
-        axis: str | None = None,
-    ) -> tuple[Lines, Lines, Moments]:
-        """The whole's output, the pointwise convolution's, and statistics.
-
-        The statistics are ``moments``, or where None those of this batch, of which
-        the devices of ``axis`` hold parts.
-        """
-        channels = weights["scale"].shape[-1]
-
-        def statistics(k, middle):
-            if moments is not None:
-                return moments[k]
-            return lines.moments(middle, channels, axis)
-
-        own = jnp.zeros((2, channels), first.dtype)
-        before = statistics(0, first) if self.separate else own
-        between = self._between(weights, first, jnp.stack([before, own]), hold)
-        second = lines.pointwise(between, weights["pointwise"])
-        after = statistics(1, second)
-        scale, bias = weights["scale"][1], weights["bias"][1]
-        y = lines.normalize(second, after, scale, bias)
-        return y, second, jnp.stack([before, after])
-
     def backward(
-        self,
-        weights: Weights,
-        x: Lines,
-        middles: tuple[Lines, Lines],
-        moments: Moments,
-        gradient: Lines,
-        hold: Hold,
-        axis: str | None = None,
-    ) -> tuple[Weights, Lines]:
-        """Gradients of the weights and of ``x``, by the batch's own statistics.
-
-        ``middles``, ``moments`` and ``axis`` are those of ``first`` and ``second``.
-        """
-        (first, second), scale = middles, weights["scale"]
-        dscale, dbias, g = lines.normalize_gradients(
-            second, gradient, moments[1], scale[1], axis
-        )
-        between = self._between(weights, first, moments, hold)
-        dpointwise, g = lines.pointwise_gradients(
-            between, hold(g), weights["pointwise"]
-        )
-        no = jnp.zeros_like(dscale)
-        dscales, dbiases = [no, dscale], [no, dbias]
-        if self.separate:
-            g = hold(jnp.where(between > 0, g, 0))
-            dscales[0], dbiases[0], g = lines.normalize_gradients(
-                first, g, moments[0], scale[0], axis
-            )
-            g = hold(g)
-        taps, channels = self._taps(weights), scale.shape[-1]
+        self, weights: Weights, rectified: Lines, gradient: Lines
+    ) -> tuple[Float[Array, "7 7 C"], Lines]:
+        """Gradients of the kernel, padded, and of the rectified input."""
+        taps, channels = self._taps(weights), weights["depthwise"].shape[-1]
         dtaps = lines.depthwise_kernel_gradient(
-            hold(jnp.maximum(x, 0)), g, self.kernel, channels, self.dilation
+            rectified, gradient, self.kernel, channels, self.dilation
         )
-        dx = lines.depthwise_input_gradient(g, taps, self.dilation)
-        update = {
-            "depthwise": _padded(dtaps),
-            "pointwise": dpointwise,
-            "scale": jnp.stack(dscales),
-            "bias": jnp.stack(dbiases),
-        }
-        return update, jnp.where(x > 0, dx, 0)
+        dx = lines.depthwise_input_gradient(gradient, taps, self.dilation)
+        return _padded(dtaps), dx
+
+
+def _between(weights: Weights, first: Lines, moments: Moments, separate: Flag) -> Lines:
+    """What the pointwise convolution reads."""
+    scale, bias = weights["scale"][0], weights["bias"][0]
+    normal = lines.normalize(first, moments[0], scale, bias)
+    return jnp.where(separate, jnp.maximum(normal, 0), first)
+
+
+def mix(
+    weights: Weights,
+    first: Lines,
+    separate: Flag,
+    moments: Moments | None,
+    hold: Hold,
+    axis: str | None = None,
+) -> tuple[Lines, Lines, Moments]:
+    """What all convolutions do after the depthwise part.
+
+    Args:
+      weights: of the edge.
+      first: the depthwise convolution's output.
+      separate: whether batch norm and ReLU come before the pointwise convolution.
+      moments: statistics to use, or None for those of this batch.
+      hold: see above.
+      axis: of devices that hold parts of the batch.
+
+    Returns:
+      The whole's output, the pointwise convolution's, and the statistics.
+    """
+    channels = weights["scale"].shape[-1]
+
+    def statistics(k, middle):
+        if moments is not None:
+            return moments[k]
+        return lines.moments(middle, channels, axis)
+
+    before = statistics(0, first)
+    between = hold(_between(weights, first, jnp.stack([before, before]), separate))
+    second = lines.pointwise(between, weights["pointwise"])
+    after = statistics(1, second)
+    scale, bias = weights["scale"][1], weights["bias"][1]
+    y = lines.normalize(second, after, scale, bias)
+    return y, second, jnp.stack([before, after])
+
+
+def mix_gradients(
+    weights: Weights,
+    middles: tuple[Lines, Lines],
+    moments: Moments,
+    separate: Flag,
+    gradient: Lines,
+    hold: Hold,
+    axis: str | None = None,
+) -> tuple[Weights, Lines]:
+    """Gradients of the weights but ``depthwise``, and of ``first``.
+
+    ``middles`` and ``moments`` are those of ``mix``, by the batch's own statistics.
+    """
+    (first, second), scale = middles, weights["scale"]
+    dscale, dbias, g = lines.normalize_gradients(
+        second, gradient, moments[1], scale[1], axis
+    )
+    between = hold(_between(weights, first, moments, separate))
+    dpointwise, g = lines.pointwise_gradients(between, hold(g), weights["pointwise"])
+    g = hold(jnp.where(separate & (between <= 0), 0, g))
+    inner_scale, inner_bias, inner = lines.normalize_gradients(
+        first, g, moments[0], scale[0], axis
+    )
+    own = separate.astype(dscale.dtype)
+    update = {
+        "pointwise": dpointwise,
+        "scale": jnp.stack([own * inner_scale, dscale]),
+        "bias": jnp.stack([own * inner_bias, dbias]),
+    }
+    return update, hold(jnp.where(separate, inner, g))
 
 
 def identity(x: Lines, channels: int) -> Lines:
@@ -189,6 +197,9 @@ CONVOLUTIONS = (
     *(Convolution(k - 2, 2, separate=False) for k in (3, 5, 7)),
 )
 """The first of ``architectures.wiring.OPERATIONS``: those with weights."""
+
+SEPARATE = sum(operation.separate for operation in CONVOLUTIONS)
+"""How many of these, the first ones, are separable."""
 
 OTHERS = (
     (identity, identity_gradient),

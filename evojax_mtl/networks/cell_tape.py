@@ -25,7 +25,14 @@ from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.wiring import BLOCKS, EDGES, ROWS, Wiring
 from evojax_mtl.networks import lines
-from evojax_mtl.networks.cell_operations import CONVOLUTIONS, HELD, OTHERS
+from evojax_mtl.networks.cell_operations import (
+    CONVOLUTIONS,
+    HELD,
+    OTHERS,
+    SEPARATE,
+    mix,
+    mix_gradients,
+)
 from evojax_mtl.networks.lines import Lines
 from evojax_mtl.networks.tape import at, put, zeros
 from evojax_mtl.pytrees import Pytree
@@ -149,7 +156,7 @@ def forward(
     rows = put(put(rows, before, 0), previous, 1)
     carry = _Kept(
         rows=rows,
-        scratch=zeros((2, *shape), dtype, mark, 6),
+        scratch=zeros((1, *shape), dtype, mark, 6),
         first=zeros((convolutions, *shape), dtype, mark, 1),
         second=zeros((convolutions, *shape), dtype, mark, 2),
         output=zeros((plan.cells if keep else 0, *shape), dtype, mark, 3),
@@ -166,18 +173,17 @@ def forward(
             return kept.replace(rows=put(kept.rows, total, target))
 
         # barriers: all that reads rows comes before one changes, or XLA copies them all
-        def convolve(operation, zero, kept):
+        def convolve(zero, kept):
             own = _edge(weights, at(slots, e) + zero)
             x = at(kept.rows, at(sources, e) + zero)
             given = at(moments.edges, e) if plan.running else None
-            scratch = _Scratch(kept.scratch, zero)
-            first = operation.first(own, x)
+            branches = [partial(o.forward, own) for o in CONVOLUTIONS]
+            first = jax.lax.switch(number, branches, x)
             if keep:
                 kept = kept.replace(first=put(kept.first, first, e))
-                first = at(kept.first, e + zero)
-            else:
-                first = scratch.hold(first)
-            done = operation.second(own, first, given, scratch.hold, plan.axis)
+            scratch = _Scratch(kept.scratch, zero)
+            separate = number < SEPARATE
+            done = mix(own, first, separate, given, scratch.hold, plan.axis)
             kept = kept.replace(scratch=scratch.buffer)
             (y, second, found), kept = jax.lax.optimization_barrier((done, kept))
             if keep:
@@ -195,8 +201,7 @@ def forward(
             return add(kept.replace(rows=rows), y)
 
         number = at(wiring.operation.ravel(), e)
-        for o, operation in enumerate(CONVOLUTIONS):
-            carry = _loop(number == o, partial(convolve, operation), carry)
+        carry = _loop(number < len(CONVOLUTIONS), convolve, carry)
         return _loop(number >= len(CONVOLUTIONS), other, carry)
 
     def cell(k, carry):
@@ -256,22 +261,27 @@ def backward(
             g, rows = jax.lax.optimization_barrier((g, rows))
             return g, rows, scratch, *rest
 
-        def convolve(operation, zero, carry):
+        def convolve(zero, carry):
             g, rows, scratch, edges = received(zero, carry)
-            update, dx = operation.backward(
-                _edge(weights, slot + zero),
-                at(kept.rows, source + zero),
+            own = _edge(weights, slot + zero)
+            update, g = mix_gradients(
+                own,
                 (at(kept.first, e + zero), at(kept.second, e + zero)),
                 at(kept.moments.edges, e + zero),
+                number < SEPARATE,
                 g,
                 scratch.hold,
                 plan.axis,
             )
+            x = scratch.hold(jnp.maximum(at(kept.rows, source + zero), 0))
+            branches = [partial(o.backward, own) for o in CONVOLUTIONS]
+            depthwise, dx = jax.lax.switch(number, branches, x, g)
             edges = jax.tree.map(
                 lambda total, part: put(total, at(total, slot) + part, slot),
                 edges,
-                update,
+                update | {"depthwise": depthwise},
             )
+            dx = jnp.where(x > 0, dx, 0)
             return put(rows, at(rows, source) + dx, source), scratch.buffer, edges
 
         def other(zero, carry):
@@ -282,8 +292,7 @@ def backward(
             return put(rows, at(rows, source) + dx, source), scratch.buffer, edges
 
         number = at(wiring.operation.ravel(), e)
-        for o, operation in enumerate(CONVOLUTIONS):
-            carry = _loop(number == o, partial(convolve, operation), carry)
+        carry = _loop(number < len(CONVOLUTIONS), convolve, carry)
         return _loop(number >= len(CONVOLUTIONS), other, carry)
 
     def cell(i, carry):

@@ -66,3 +66,8 @@ class EMTNASState(Pytree):
     inherited: Float[Array, "G N"]
     tally: CellTally
     kept: Kept
+
+    @property
+    def params(self) -> Any:
+        """All weights."""
+        return self.system.params

@@ -12,8 +12,8 @@ from rich.table import Table
 from evojax_mtl.runs.devices import use_cores
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, Report
 
-NAMES = ("convolution", "ctr")
-"""Modules of this package that define a ``BENCHMARK``."""
+NAMES = ("convolution", "ctr", "emt-nas")
+"""Modules of this package that define a ``BENCHMARK``, with ``-`` for ``_``."""
 
 
 def load(name: str) -> Benchmark:
@@ -22,7 +22,8 @@ def load(name: str) -> Benchmark:
         raise BenchmarkError(
             f"benchmark: found {name!r}, must be one of {', '.join(NAMES)}"
         )
-    return importlib.import_module(f"experiments.benchmarks.{name}").BENCHMARK
+    module = f"experiments.benchmarks.{name.replace('-', '_')}"
+    return importlib.import_module(module).BENCHMARK
 
 
 def table(title: str, cases: Sequence[Case]) -> Table:

@@ -30,48 +30,14 @@ after 1,000 iterations, 55.8 against 49.5 %. ``study`` has not been run.
 import argparse
 import itertools
 import json
-import sys
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
-
-from evojax_mtl import cli
 from evojax_mtl.runs.summary import mean_and_error
+from experiments.papers.cards import RESULTS, command, compare, run
 
 METHODS = ("single-task", "soft-ordering", "ctr")
 GRID = {"learning_rate": (1e-3, 2e-3), "dropout": (0.1, 0.3, 0.5)}
 PAPER = {"single-task": 60.81, "soft-ordering": 66.59, "ctr": 82.36}
-RESULTS = Path(__file__).parent / "results"
-
-
-def command(arguments: list[str]) -> None:
-    """Runs ``evojax-mtl``; ends where it fails."""
-    status = cli.main(arguments)
-    if status:
-        sys.exit(status)
-
-
-def finished(folder: Path) -> dict | None:
-    """The summary of a completed run."""
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text()) if path.exists() else {}
-    return summary if summary.get("status") == "completed" else None
-
-
-def run(folder: Path, method: str, options: dict[str, object]) -> dict:
-    """A run's summary, from its folder if it is complete there."""
-    if not finished(folder):
-        if any(folder.glob("checkpoints/*")):
-            command(["resume", str(folder)])
-        else:
-            pairs = ((f"--{k.replace('_', '-')}", str(v)) for k, v in options.items())
-            flags = itertools.chain.from_iterable(pairs)
-            command(["run", method, *flags, "--out", str(folder)])
-    summary = finished(folder)
-    if summary is None:
-        sys.exit(f"{folder}: the run did not complete")
-    return summary
 
 
 def tune(out: Path, method: str, common: dict[str, object], generations: int) -> dict:
@@ -85,17 +51,6 @@ def tune(out: Path, method: str, common: dict[str, object], generations: int) ->
         trials.append(choice | {"validation": summary["mean_validation"]})
     best = max(trials, key=lambda trial: trial["validation"])
     return {"best": {name: best[name] for name in GRID}, "trials": trials}
-
-
-def compare(results: dict[str, dict]) -> list[dict]:
-    """Differences of the mean test accuracies, with Welch's t-test over the seeds."""
-    rows = []
-    for a, b in itertools.combinations(results, 2):
-        first, second = results[a]["test"], results[b]["test"]
-        test = stats.ttest_ind(second, first, equal_var=False)
-        gap = float(np.mean(second) - np.mean(first))
-        rows.append({"methods": [a, b], "gap": gap, "p": float(test.pvalue)})
-    return rows
 
 
 def main() -> None:

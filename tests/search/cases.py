@@ -91,6 +91,11 @@ def plain(tree):
     return [np.asarray(x) for x in jax.tree.leaves(tree) if not _is_key(x)]
 
 
+def weights_and_metrics(state, metrics):
+    """What may not depend on how many devices there are."""
+    return plain((state.params, metrics))
+
+
 def on_host(tree):
     """The leaves, those that are no keys as NumPy arrays."""
     return [x if _is_key(x) else np.asarray(x) for x in jax.tree.leaves(tree)]

@@ -1,7 +1,7 @@
 """Run as a program: each method's searches, two on each of 8 virtual devices.
 
 Writes the leaves of states and metrics after one generation, searches stacked. Then,
-where a method can, the weights and metrics of one search with a device for each task.
+where a method can, the weights and metrics of one search on two devices.
 """
 
 import sys
@@ -13,9 +13,9 @@ from evojax_mtl.methods import METHODS
 from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.runs.program import Program
-from tests.search.cases import Case, easy_data, plain
+from tests.search.cases import Case, easy_data, plain, weights_and_metrics
 
-DEVICES, SEARCHES = 8, 16
+DEVICES, SEARCHES, PARTS = 8, 16, 2
 
 
 def main(path: str, methods: list[str]) -> None:
@@ -32,22 +32,22 @@ def main(path: str, methods: list[str]) -> None:
             make_mesh({"population": DEVICES}),
         )
         state = program.init()
-        kernel = state.params["decoders"]["kernel"]
-        assert len(kernel.sharding.device_set) == DEVICES
+        leaf = jax.tree.leaves(state)[-1]
+        assert len(leaf.sharding.device_set) == DEVICES
         outcome = program.advance(state, 0, program.ticks)
         arrays |= {f"{method}/{i}": x for i, x in enumerate(plain(outcome))}
-        if "tasks" in METHODS[method].mesh_axes:
-            outcome = spread_tasks(case)
-            arrays |= {f"tasks/{method}/{i}": x for i, x in enumerate(outcome)}
+        for axis in set(METHODS[method].mesh_axes) - {"population"}:
+            outcome = spread_one(case, axis)
+            arrays |= {f"{axis}/{method}/{i}": x for i, x in enumerate(outcome)}
     np.savez(path, **arrays)
 
 
-def spread_tasks(case: Case) -> list[np.ndarray]:
-    mesh = make_mesh({"tasks": case.data.tasks})
+def spread_one(case: Case, axis: str) -> list[np.ndarray]:
+    mesh = make_mesh({axis: PARTS})
     search = type(case.search)(case.search.config, case.data, mesh)
     program = Program(search, easy_data(), [0], [case.rates], mesh)
     state, metrics = program.advance(program.init(), 0, program.ticks)
-    outcome = plain((state.params, metrics))
+    outcome = weights_and_metrics(state, metrics)
     with CompilationCounter() as counter:
         program.advance(program.grow(state), 0, program.ticks)
     assert counter.requests == 0
