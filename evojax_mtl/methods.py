@@ -40,7 +40,7 @@ class Method:
     status: str
     config: type[SearchConfig]
     factory: str
-    mesh_axes: tuple[str, ...] = ("population", "tasks")
+    mesh_axes: tuple[str, ...] = ("population",)
 
     def configure(self, scale: str) -> Any:
         """The config at ``scale``; ``UserError`` for an unknown scale."""
@@ -66,6 +66,7 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=SingleTaskConfig,
             factory="evojax_mtl.search.single_task:SingleTask",
+            mesh_axes=("population", "tasks"),
         ),
         Method(
             name="soft-ordering",
@@ -74,6 +75,7 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=SoftOrderingConfig,
             factory="evojax_mtl.search.soft_ordering:SoftOrdering",
+            mesh_axes=("population", "tasks"),
         ),
         Method(
             name="ctr",
@@ -82,6 +84,7 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=CTRConfig,
             factory="evojax_mtl.search.ctr:CTR",
+            mesh_axes=("population", "tasks"),
         ),
         Method(
             name="emt-nas",

@@ -47,6 +47,10 @@ class RunOptions:
     """Devices to spread a sweep's searches over (population=4) or a search's tasks
     (tasks=4); chosen to use all cores of a CPU if not given (AXIS=DEVICES)."""
 
+    profile: bool = False
+    """Time the phases of each generation apart: training, evaluation and what else the
+    method has, as metrics (flag)."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """``run METHOD [options]``; returns the exit status."""
@@ -97,6 +101,7 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
         sweep=_sweep(config, options.sweep),
         mesh=_mesh(method, options.mesh),
         data_dir=str(options.data_dir.absolute()) if options.data_dir else None,
+        profile=options.profile,
         config=config,
     )
     return settings, options.out

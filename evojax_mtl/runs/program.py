@@ -88,6 +88,7 @@ class Program:
             self._hyperparameters = jax.device_put(self._hyperparameters, rates)
         self.data = self._place(task_data.dataset(0))
         self.ticks = search.ticks(self.data)
+        self.phases = search.phases(self.data)
         # states return placed as they came, or the next call would compile anew
         self._init = jax.jit(
             self._map(_seeded(search), swept), out_shardings=self._searches

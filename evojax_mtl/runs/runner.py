@@ -136,11 +136,14 @@ class Runner:
             state = grown
         generation, tick, ticks = position.generation, position.tick, self.program.ticks
         metrics, begin = {}, time.monotonic()
+        profile = dict.fromkeys((name for name, _ in self.program.phases), 0.0)
         while tick < ticks:
-            stop, compiled = self._pacer.stop(tick, ticks), self.counter.requests
+            phase, end = self._phase(tick)
+            stop, compiled = self._pacer.stop(tick, end), self.counter.requests
             block = time.monotonic()
             state, metrics = self.program.advance(state, tick, stop)
             seconds, length = time.monotonic() - block, stop - tick
+            profile[phase] += seconds
             tick = stop
             if compiled == self.counter.requests:
                 self._pacer.measured(length, seconds)
@@ -153,9 +156,10 @@ class Runner:
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save(state, position)
         position = replace(position, generation=generation + 1, tick=0)
-        line = self._record(
-            generation + 1, jax.device_get(metrics), time.monotonic() - begin
-        )
+        metrics = jax.device_get(metrics)
+        if self.settings.profile:
+            metrics |= {f"{name}_seconds": spent for name, spent in profile.items()}
+        line = self._record(generation + 1, metrics, time.monotonic() - begin)
         if self._checkpoint_due(position):
             self._save(state, position)
         mean = _mean_fitness(line)
@@ -164,6 +168,12 @@ class Runner:
         if self._first_generation is None:
             self._first_generation = self.counter.compilations
         return state, position
+
+    def _phase(self, tick: int) -> tuple[str, int]:
+        """Phase of ``tick`` and its end; a generation is one phase if not timed."""
+        if not self.settings.profile:
+            return self.program.phases[0][0], self.program.ticks
+        return next((name, end) for name, end in self.program.phases if tick < end)
 
     def _checkpoint_due(self, position: Position) -> bool:
         """After a generation: at the end, in time, or where it costs under 10 %."""

@@ -37,6 +37,7 @@ class Settings:
       sweep: values of each swept field; all combinations run.
       mesh: devices along each axis.
       data_dir: folder of the data sets, absolute; None for the default.
+      profile: whether the phases of a generation are timed apart.
       config: the method's config dataclass.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     sweep: dict[str, tuple[Any, ...]]
     mesh: dict[str, int]
     data_dir: str | None
+    profile: bool
     config: Any
 
     @property

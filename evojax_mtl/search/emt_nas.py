@@ -16,7 +16,8 @@ One generation:
 5. the best individual is scored on its whole validation split. Supernet and genome of
    the best such accuracy so far are kept, and tested at the end.
 
-Ticks are mini-batches, candidates, and validation batches, in this order.
+Each is a range of ticks: one for children, then one a mini-batch, one a candidate, one
+for survival, and one a validation batch.
 
 Where the paper leaves room, or the authors' code differs: the cosine's argument is the
 generation counted from 0 (their scheduler steps first, so their last epoch has rate 0);
@@ -157,8 +158,21 @@ class EMTNAS:
         )
 
     def ticks(self, data: Dataset) -> int:
-        """Mini-batches, candidates, and batches of a pass over validation."""
-        return self._phases(data)[2]
+        """Of all phases together."""
+        return self.phases(data)[-1][1]
+
+    def phases(self, data: Dataset) -> tuple[tuple[str, int], ...]:
+        """See ``Search.phases``."""
+        trained = 1 + len(self.turns[0])
+        evaluated = trained + self.tasks * self.config.population
+        whole = self.tasks * data.batches(VALIDATION, self.evaluation_batch)
+        return (
+            ("evolution", 1),
+            ("training", trained),
+            ("evaluation", evaluated),
+            ("evolution", evaluated + 1),
+            ("evaluation", evaluated + 1 + whole),
+        )
 
     def advance(
         self,
@@ -173,30 +187,30 @@ class EMTNAS:
         return sequential_vmap(self._advance)(state, *arguments)
 
     def _advance(self, state, hyperparameters, data, start, stop):
-        trained, _, end = self._phases(data)
+        phases = self.phases(data)
+        trained, end = phases[1][1], phases[-1][1]
         key = jax.random.fold_in(state.key, state.generation)
         breed_key, train_key, score_key = jax.random.split(key, 3)
-        state = jax.lax.cond(
-            start == 0,
-            lambda s: self._propose(breed_key, s, hyperparameters),
-            lambda s: s,
-            state,
-        )
-        state = jax.lax.fori_loop(
-            start,
-            jnp.minimum(stop, trained),
-            partial(self._train, train_key, data, self._rates(state, hyperparameters)),
-            state,
-        )
-        begin = jnp.maximum(start, trained)
-        state = jax.lax.fori_loop(
-            begin,
-            jnp.maximum(jnp.minimum(stop, end), begin),
-            partial(self._evaluate, score_key, data),
-            state,
-        )
-        state = jax.lax.cond(stop == end, self._keep, lambda s: s, state)
-        return state, self._metrics(state, jnp.clip(stop, 1, trained))
+
+        def within(begin, end):
+            low = jnp.maximum(start, begin)
+            return low, jnp.maximum(jnp.minimum(stop, end), low)
+
+        def at(tick, function, state):
+            reached = (start <= tick) & (tick < stop)
+            return jax.lax.cond(reached, function, lambda state: state, state)
+
+        propose = partial(self._propose, breed_key, hyperparameters)
+        state = at(0, propose, state)
+        rates = self._rates(state, hyperparameters)
+        train = partial(self._train, train_key, data, rates)
+        state = jax.lax.fori_loop(*within(1, trained), train, state)
+        # one loop, and so one compiled body, for candidates and whole passes: what lies
+        # between them is a branch of it
+        evaluate = partial(self._evaluate, score_key, data)
+        state = jax.lax.fori_loop(*within(trained, end), evaluate, state)
+        state = at(end - 1, self._keep, state)
+        return state, self._metrics(state, jnp.clip(stop - 1, 1, trained - 1))
 
     def step(
         self, state: EMTNASState, hyperparameters: Hyperparameters, data: Dataset
@@ -253,13 +267,6 @@ class EMTNAS:
 
     # The parts.
 
-    def _phases(self, data: Dataset) -> tuple[int, int, int]:
-        """The ticks at which training, sampled evaluation and the generation end."""
-        trained = len(self.turns[0])
-        evaluated = trained + self.tasks * self.config.population
-        whole = self.tasks * data.batches(VALIDATION, self.evaluation_batch)
-        return trained, evaluated, evaluated + whole
-
     def _no_tally(self) -> CellTally:
         shape = (self.tasks, self.config.population)
         return CellTally(
@@ -285,7 +292,7 @@ class EMTNAS:
         )
 
     def _propose(
-        self, key: Array, state: EMTNASState, hyperparameters: Hyperparameters
+        self, key: Array, hyperparameters: Hyperparameters, state: EMTNASState
     ) -> EMTNASState:
         """Children, but for generation 0."""
         h = hyperparameters
@@ -332,7 +339,7 @@ class EMTNAS:
     ) -> EMTNASState:
         """One mini-batch of one task."""
         tasks, indices = (jnp.asarray(part) for part in self.turns)
-        task, index = tasks[tick], indices[tick]
+        task, index = tasks[tick - 1], indices[tick - 1]
         draw_key, image_key, step_key = jax.random.split(
             jax.random.fold_in(key, tick), 3
         )
@@ -366,12 +373,19 @@ class EMTNAS:
     def _evaluate(
         self, key: Array, data: Dataset, tick: Array, state: EMTNASState
     ) -> EMTNASState:
+        """Survival, or one batch of an individual."""
+        evaluated = self.phases(data)[2][1]
+        measure = partial(self._measure, key, data, tick)
+        return jax.lax.cond(tick == evaluated, self._select, measure, state)
+
+    def _measure(
+        self, key: Array, data: Dataset, tick: Array, state: EMTNASState
+    ) -> EMTNASState:
         """One candidate on one random batch, or one batch of a whole pass."""
-        trained, evaluated, _ = self._phases(data)
-        state = jax.lax.cond(tick == evaluated, self._select, lambda s: s, state)
-        whole = tick >= evaluated
+        trained, _, selected = (last for _, last in self.phases(data)[1:4])
+        whole = tick >= selected
         count = data.batches(VALIDATION, self.evaluation_batch)
-        individual, batch = tick - trained, tick - evaluated
+        individual, batch = tick - trained, tick - selected
         task = jnp.where(whole, batch // count, individual // self.config.population)
         n = jnp.where(whole, 0, individual % self.config.population)
         population = jnp.asarray(self.population)[task]

@@ -1,5 +1,6 @@
 """What every search offers: to users, to the runner, and to the contract tests."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from evojax_mtl.tasks.dataset import Dataset
@@ -33,6 +34,13 @@ class Search(Protocol):
 
     def ticks(self, data: Dataset) -> int:
         """Ticks in a generation (host integer)."""
+        ...
+
+    def phases(self, data: Dataset) -> Sequence[tuple[str, int]]:
+        """What the ticks of a generation are for: names, and ticks that they end at.
+
+        In order; a name may come again. The last ends at ``ticks(data)``.
+        """
         ...
 
     def advance(

@@ -218,8 +218,13 @@ class RoutedSearch:
 
     def ticks(self, data: Dataset) -> int:
         """Training iterations, then validation batches."""
+        return self.phases(data)[-1][1]
+
+    def phases(self, data: Dataset) -> tuple[tuple[str, int], ...]:
+        """See ``Search.phases``."""
+        trained = self.config.iterations
         batches = data.batches(VALIDATION, self.config.evaluation_batch)
-        return self.config.iterations + batches
+        return ("training", trained), ("evaluation", trained + batches)
 
     def advance(
         self,

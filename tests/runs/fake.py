@@ -63,6 +63,10 @@ class Fake:
     def ticks(self, data):
         return self.config.iterations
 
+    def phases(self, data):
+        half = self.config.iterations // 2
+        return ("thinking", half), ("dreaming", self.config.iterations)
+
     def advance(self, state, hyperparameters, data, start, stop):
         def tick(t, state):
             key = jax.random.fold_in(state.key, t)

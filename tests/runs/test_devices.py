@@ -19,6 +19,7 @@ SETTINGS = Settings(
     sweep={},
     mesh={},
     data_dir=None,
+    profile=False,
     config=find_method("ctr").configure("tiny"),
 )
 

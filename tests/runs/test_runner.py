@@ -9,7 +9,7 @@ from evojax_mtl.runs import provenance
 from evojax_mtl.runs.folder import RunFolder, fresh_folder, jsonable
 from evojax_mtl.runs.progress import Progress, duration
 from evojax_mtl.runs.runner import Pacer
-from tests.runs.helpers import run
+from tests.runs.helpers import metrics, run
 
 pytestmark = pytest.mark.usefixtures("without_reports")
 
@@ -96,7 +96,7 @@ def test_warns_where_a_gpu_may_differ(monkeypatch):
 def test_start_is_told_in_one_line(tmp_path, fake_method, capsys):
     run(tmp_path / "run", "--seed", "7")
     line = capsys.readouterr().out.splitlines()[0]
-    for words in ("devices: 1 x cpu", "processes: 1", "seed: 7", "jax ", "revision: "):
+    for words in (" x cpu", "processes: 1", "seed: 7", "jax ", "revision: "):
         assert words in line
 
 
@@ -113,3 +113,14 @@ def test_config_reaches_the_loader(field, tmp_path, fake_method, monkeypatch):
     monkeypatch.setattr(sources, "load_tasks", spy)
     run(tmp_path / "run", f"--{field.replace('_', '-')}", "5")
     assert seen[field] == 5
+
+
+@pytest.mark.usefixtures("fake_method")
+def test_a_profile_times_every_phase(tmp_path):
+    plain = run(tmp_path / "plain")
+    timed = run(tmp_path / "timed", "--profile", "--work", "20")
+    for line in metrics(timed)[1:]:
+        parts = line["thinking_seconds"], line["dreaming_seconds"]
+        assert min(parts) > 0
+        assert sum(parts) <= line["seconds"]
+    assert "thinking_seconds" not in metrics(plain)[1]
