@@ -112,7 +112,7 @@ def _used(chosen: Tree, wiring: Sequence[Wiring]) -> Tree:
 
 def _factors(
     key: Array, wiring: Sequence[Wiring], drop: Float[Array, ""]
-) -> list[Float[Array, "n E"]]:
+) -> list[Float[Array, "_ E"]]:
     """Drop-path: 0, or 1 over the share that is kept."""
     sizes = [stack.source.shape[0] for stack in wiring]
     kept = jax.random.uniform(key, (sum(sizes) * EDGES,)) >= drop

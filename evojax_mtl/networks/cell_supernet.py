@@ -313,7 +313,7 @@ def run_network(
     images: Float[Array, "B H W c"],
     *,
     running: bool,
-    factors: Sequence[Float[Array, "n E"]] | None = None,
+    factors: Sequence[Float[Array, "_ E"]] | None = None,
     keep: Float[Array, "B D"] | None = None,
     axis: str | None = None,
 ) -> tuple[Float[Array, "B L"], Tree]:

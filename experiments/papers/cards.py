@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,24 @@ def finished(folder: Path) -> dict | None:
     return summary if summary.get("status") == "completed" else None
 
 
-def run(folder: Path, method: str, options: dict[str, object]) -> dict:
-    """A run's summary, from its folder if it is complete there."""
+def run(
+    folder: Path, method: str, options: dict[str, object], flags: Sequence[str] = ()
+) -> dict:
+    """A run's summary, from its folder if it is complete there.
+
+    Args:
+      folder: of the run.
+      method: its name.
+      options: values of its flags.
+      flags: those without a value.
+    """
     if not finished(folder):
         if any(folder.glob("checkpoints/*")):
             command(["resume", str(folder)])
         else:
             pairs = ((f"--{k.replace('_', '-')}", str(v)) for k, v in options.items())
-            flags = itertools.chain.from_iterable(pairs)
-            command(["run", method, *flags, "--out", str(folder)])
+            words = itertools.chain.from_iterable(pairs)
+            command(["run", method, *words, *flags, "--out", str(folder)])
     summary = finished(folder)
     if summary is None:
         sys.exit(f"{folder}: the run did not complete")

@@ -38,7 +38,7 @@ def case():
 
 def test_one_mini_batch_changes_one_individual_of_one_task(case):
     before = case.init()
-    after, _ = case.advance(before, start=0, stop=1)
+    after, _ = case.advance(before, start=0, stop=2)
     task = int(case.search.turns[0][0])
 
     def of(k):
