@@ -261,15 +261,16 @@ _ROUTED: dict[str, dict[str, Any]] = {
     "study": _LARGE | {"max_tasks": 20, "generations": 30},
     "paper": {"image_size": 105, "max_tasks": 20},
 }
-_BRIEF = {"drop_path_from": 1, "dropout": 0.0, "crop": 2}
+_BRIEF = {"drop_path_from": 1, "crop": 2}
 _CELLS: dict[str, dict[str, Any]] = {
     "tiny": _BRIEF
     | {
-        "channels": 2,
+        "channels": 4,
         "population": 3,
         "random_mating": 1.0,
-        "batches": 16,
-        "batch": 8,
+        "statistics": "batch",
+        "batches": 20,
+        "batch": 12,
         "evaluation_batch": 16,
         "generations": 3,
         "image_size": 6,
@@ -281,6 +282,7 @@ _CELLS: dict[str, dict[str, Any]] = {
     | {
         "channels": 8,
         "population": 6,
+        "statistics": "batch",
         "batches": 12,
         "batch": 32,
         "evaluation_batch": 100,

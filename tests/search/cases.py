@@ -96,6 +96,18 @@ def weights_and_metrics(state, metrics):
     return plain((state.params, metrics))
 
 
+def pieces(search, data):
+    """Ticks after which two ways to compute the same agree.
+
+    All of a generation; with the steep rates of cells only the beginning of each phase,
+    since steps blow up the last bits.
+    """
+    if search.method != "emt-nas":
+        return [(0, search.ticks(data))]
+    ends = [end for _, end in search.phases(data)]
+    return [(a, min(a + 3, b)) for a, b in zip([0, *ends], ends, strict=False)]
+
+
 def on_host(tree):
     """The leaves, those that are no keys as NumPy arrays."""
     return [x if _is_key(x) else np.asarray(x) for x in jax.tree.leaves(tree)]

@@ -13,7 +13,13 @@ from evojax_mtl.methods import METHODS
 from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.runs.program import Program
-from tests.search.cases import Case, easy_data, plain, weights_and_metrics
+from tests.search.cases import (
+    Case,
+    easy_data,
+    pieces,
+    plain,
+    weights_and_metrics,
+)
 
 DEVICES, SEARCHES, PARTS = 8, 16, 2
 
@@ -46,7 +52,9 @@ def spread_one(case: Case, axis: str) -> list[np.ndarray]:
     mesh = make_mesh({axis: PARTS})
     search = type(case.search)(case.search.config, case.data, mesh)
     program = Program(search, easy_data(), [0], [case.rates], mesh)
-    state, metrics = program.advance(program.init(), 0, program.ticks)
+    state = program.init()
+    for start, stop in pieces(search, case.data):
+        state, metrics = program.advance(state, start, stop)
     outcome = weights_and_metrics(state, metrics)
     with CompilationCounter() as counter:
         program.advance(program.grow(state), 0, program.ticks)

@@ -20,6 +20,7 @@ from tests.search.cases import (
     assert_same_bits,
     compiled,
     on_host,
+    pieces,
     plain,
     same_bits,
     weights_and_metrics,
@@ -203,6 +204,10 @@ def test_searches_vmapped_and_spread_over_devices_equal_a_loop(method, populatio
     [(a, m) for m in METHODS for a in METHODS[m].mesh_axes if a != "population"],
 )
 def test_one_search_on_two_devices_equals_one_device(axis, method, population):
-    outcome = weights_and_metrics(*compiled(method).run(0, 1))
+    case = compiled(method)
+    state = case.init()
+    for start, stop in pieces(case.search, case.data):
+        state, metrics = case.advance(state, start=start, stop=stop)
+    outcome = weights_and_metrics(state, metrics)
     mine = {f"{axis}/{method}/{i}": leaf for i, leaf in enumerate(outcome)}
     assert_close({k: population()[k] for k in mine}, mine)
