@@ -10,6 +10,7 @@ from evojax_mtl.cli import main
 from evojax_mtl.commands.listing import CATEGORIES
 from evojax_mtl.configs import SCALES
 from evojax_mtl.methods import METHODS
+from evojax_mtl.runs.retrain.settings import NETWORKS, preset
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,7 +112,15 @@ def process(*arguments):
 
 
 @pytest.mark.parametrize(
-    "line", ["--help", "list", "list --json", "run --help", "run ctr --help"]
+    "line",
+    [
+        "--help",
+        "list",
+        "list --json",
+        "run --help",
+        "run ctr --help",
+        "retrain emt-c10 --help",
+    ],
 )
 def test_help_is_quick_and_imports_no_jax(line):
     # 0.5 s where nothing else runs; a bound that a busy machine keeps.
@@ -130,6 +139,17 @@ def test_help_explains_every_field():
             for name, value in vars(config).items():
                 assert f"--{name.replace('_', '-')}" in text
                 assert f"(default: {value})" in text
+
+
+def test_help_of_retraining_explains_every_field():
+    for network in NETWORKS:
+        _, page = process("retrain", "--network", network, "--scale", "paper", "--help")
+        text = " ".join(page.replace("│", " ").split())
+        for config in preset(network, "paper", {}).values():
+            for name, value in vars(config).items():
+                assert f"--{name.replace('_', '-')}" in text
+                assert f"(default: {value})" in text
+        assert "--from" in text
 
 
 def test_list_as_json(capsys):

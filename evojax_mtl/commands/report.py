@@ -6,6 +6,8 @@ from pathlib import Path
 
 from evojax_mtl.commands.parsing import parse
 from evojax_mtl.errors import UserError
+from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.retrain.settings import is_retraining
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,17 @@ def main(arguments: Sequence[str]) -> int:
     )
     if not directories:
         raise UserError("report: no run given; usage: evojax-mtl report DIR ...")
+    folders = [RunFolder(path) for path in directories]
+    retrainings = [f for f in folders if is_retraining(f.read_config())]
+    if retrainings and len(folders) > 1:
+        raise UserError(
+            f"report: {retrainings[0].path} is a retraining, must be reported alone"
+        )
+    if retrainings:
+        from evojax_mtl.runs.retrain.report import write_report as write_retraining
+
+        print(write_retraining(folders[0], options.out))
+        return 0
     from evojax_mtl.runs.report import write_report
 
     print(write_report(directories, options.out))

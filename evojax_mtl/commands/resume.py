@@ -10,6 +10,7 @@ from evojax_mtl.configs import fields_with, parse_value
 from evojax_mtl.errors import UserError
 from evojax_mtl.methods import unknown
 from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.retrain.settings import is_retraining
 from evojax_mtl.runs.settings import Settings
 
 
@@ -40,7 +41,14 @@ def main(arguments: Sequence[str]) -> int:
     if directory is None:
         raise UserError("resume: no run given; usage: evojax-mtl resume DIR")
     folder = RunFolder(Path(directory))
-    settings = Settings.from_json(folder.read_config())
+    config = folder.read_config()
+    if is_retraining(config):
+        if options.set or options.out is not None:
+            raise UserError(f"{directory}: a retraining goes on as it was begun")
+        from evojax_mtl.runs.retrain.launch import resume as resume_retraining
+
+        return resume_retraining(folder)
+    settings = Settings.from_json(config)
     if options.set and options.out is None:
         raise UserError("--set: needs --out, a new folder for the changed run")
     changed = _changed(settings, options.set)

@@ -15,9 +15,7 @@ examples that do not fill a batch wait for the next epoch's shuffle, and a step 
 gradient is not finite is skipped.
 """
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -26,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.optimizers import apply_gradients
+from evojax_mtl.evaluation.retrain_config import RetrainConfig
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.tasks.task import Split
 
@@ -37,54 +36,11 @@ Images = Float[Array, "B H W c"]
 Augment = Callable[[Array, Images], Images]
 Normalise = Callable[[Images], Images]
 
-
-@dataclass(frozen=True)
-class RetrainConfig:
-    """What is done, and how long.
-
-    Attributes:
-      epochs: passes over the training examples.
-      batch: examples of a step.
-      learning_rate: of the first epoch.
-      momentum: of SGD.
-      nesterov: whether the momentum looks ahead.
-      weight_decay: of every weight, those of batch norm too.
-      clip: largest norm of the gradient.
-      drop_path: rate that the last epoch comes close to.
-      auxiliary_weight: of the auxiliary head's loss.
-      test_batch: examples of a batch of the test.
-      test_every: epochs between two tests; the last epoch is tested anyway.
-
-    Raises:
-      UserError: if a field is out of its bounds.
-    """
-
-    epochs: int = 600
-    batch: int = 64
-    learning_rate: float = 0.025
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    drop_path: float = 0.3
-    auxiliary_weight: float = 0.4
-    test_batch: int = 256
-    test_every: int = 1
-
-    def __post_init__(self) -> None:
-        """Checks the bounds."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("epochs", "batch", "test_batch", "test_every"):
-                fits, bound = value >= 1, "1 or more"
-            elif field.name in ("momentum", "drop_path"):
-                fits, bound = 0 <= value < 1, "0 or more and below 1"
-            elif field.name in ("learning_rate", "clip"):
-                fits, bound = value > 0, "above 0"
-            else:
-                fits, bound = value >= 0, "0 or more"
-            if not fits:
-                raise UserError(f"{field.name}: found {value}, must be {bound}")
+_QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+"""Has XLA compile for CPU in less than half of the time."""
 
 
 class Examples(Pytree):
@@ -103,6 +59,20 @@ class Examples(Pytree):
         return self.images[rows].astype(jnp.float32) / 255, self.labels[rows]
 
 
+class Tally(Pytree):
+    """Sums over the steps of an epoch that were taken.
+
+    Attributes:
+      loss: of the batches' mean cross-entropies (nats).
+      correct: training examples classified right, as augmented and before the step.
+      taken: the steps.
+    """
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    taken: Int[Array, ""]
+
+
 class Training(Pytree):
     """All that training changes.
 
@@ -110,11 +80,13 @@ class Training(Pytree):
       params: weights.
       batch_stats: running statistics of batch norm.
       optimizer: momentum.
+      tally: of the epoch so far.
     """
 
     params: Any
     batch_stats: Any
     optimizer: Any
+    tally: Tally
 
 
 class EpochMetrics(NamedTuple):
@@ -124,12 +96,15 @@ class EpochMetrics(NamedTuple):
       epoch: from 1.
       loss: mean cross-entropy of the training batches (nats), without the auxiliary
         head's; NaN if no step was finite.
+      train_accuracy: share of the training examples that were classified right when
+        their batch came, as augmented; NaN if no step was finite.
       skipped: steps whose gradient was not finite.
       accuracy: on the test examples, None where the epoch is not tested.
     """
 
     epoch: int
     loss: float
+    train_accuracy: float
     skipped: int
     accuracy: float | None
 
@@ -165,10 +140,10 @@ class Retrained(NamedTuple):
 
 
 class Retraining:
-    """The compiled parts of retraining, for loops that checkpoint between epochs.
+    """The compiled parts of retraining, for loops that checkpoint between their calls.
 
-    ``epoch`` and ``test`` compile once each, whatever the epoch. ``epoch`` gives the
-    buffers of the state it is passed to the state that it returns.
+    ``advance`` and ``test`` compile once each, whatever the epoch. ``advance`` gives
+    the buffers of the state it is passed to the state that it returns.
 
     Args:
       network: a plain network, called as ``network(images, drop_path, train=...)``; it
@@ -196,9 +171,14 @@ class Retraining:
             optax.add_decayed_weights(config.weight_decay),
             optax.trace(config.momentum, config.nesterov),
         )
-        self.epoch = jax.jit(self._epoch, donate_argnums=0)
-        self.test = jax.jit(self._test)
-        self.init = jax.jit(self._init)
+        cpu = jax.default_backend() == "cpu"
+        options = _QUICK if cpu and not config.optimize else None
+        # the first weights are drawn once: never worth more than the least compilation
+        self.init = jax.jit(self._init, compiler_options=_QUICK if cpu else None)
+        self.test = jax.jit(self._test, compiler_options=options)
+        self.advance = jax.jit(
+            self._advance, donate_argnums=0, compiler_options=options
+        )
 
     def _init(self, key: Array, images: UInt8[Array, "n H W c"]) -> Training:
         """New weights, for images of that shape."""
@@ -206,7 +186,7 @@ class Retraining:
         variables = self.network.init(key, seen)
         params = variables["params"]
         momentum = self.transformation.init(ravel_pytree(params)[0])
-        return Training(params, variables.get("batch_stats", {}), momentum)
+        return Training(params, variables.get("batch_stats", {}), momentum, _no_steps())
 
     def rates(self, epoch: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Learning rate and drop-path rate of an epoch, counted from 0."""
@@ -229,57 +209,102 @@ class Retraining:
         if auxiliary is not None:
             second = cross_entropy(auxiliary, labels).mean()
             total += self.config.auxiliary_weight * second
-        return total, (own, changed.get("batch_stats", {}))
+        correct = (jnp.argmax(logits, -1) == labels).sum()
+        return total, (own, correct, changed.get("batch_stats", {}))
 
     def _step(
         self, state: Training, images: Images, labels: Array, rates: Any, key: Array
-    ) -> tuple[Training, Float[Array, ""], Bool[Array, ""]]:
-        """One step; its loss, and whether it was taken."""
+    ) -> Training:
+        """One step, or none where the gradient is not finite."""
         learning_rate, drop_path = rates
         augment_key, path_key = jax.random.split(key)
         images = self.augment(augment_key, images)
         slope = jax.value_and_grad(self._loss, has_aux=True)
-        (_, (loss, batch_stats)), gradients = slope(
+        (_, (loss, correct, batch_stats)), gradients = slope(
             state.params, state.batch_stats, images, labels, drop_path, path_key
         )
-        # one vector: with hundreds of leaves XLA repeats the norm's sum in each update
+        # One vector: with hundreds of leaves XLA repeats the norm's sum in each update.
+        # Barriers: it would fuse the gradients' last sums into every use of the vector
+        # and compile for ten minutes instead of one.
+        gradients = jax.lax.optimization_barrier(gradients)
+        gradient = jax.lax.optimization_barrier(ravel_pytree(gradients)[0])
         flat, unravel = ravel_pytree(state.params)
         flat, optimizer, taken = apply_gradients(
-            self.transformation,
-            ravel_pytree(gradients)[0],
-            state.optimizer,
-            flat,
-            learning_rate,
+            self.transformation, gradient, state.optimizer, flat, learning_rate
         )
+        flat = jax.lax.optimization_barrier(flat)
         batch_stats = jax.tree.map(
             lambda new, old: jnp.where(taken, new, old), batch_stats, state.batch_stats
         )
-        return Training(unravel(flat), batch_stats, optimizer), loss, taken
+        tally = Tally(
+            loss=state.tally.loss + jnp.where(taken, loss, 0),
+            correct=state.tally.correct + jnp.where(taken, correct, 0),
+            taken=state.tally.taken + taken,
+        )
+        return Training(unravel(flat), batch_stats, optimizer, tally)
 
-    def _epoch(
-        self, state: Training, data: Examples, epoch: Int[Array, ""], key: Array
-    ) -> tuple[Training, Float[Array, ""], Int[Array, ""]]:
-        """One pass over shuffled ``data``; mean loss and skipped steps.
+    def steps(self, data: Examples) -> int:
+        """Steps of an epoch on ``data``."""
+        return len(data.labels) // self._batch(data)
 
-        ``epoch`` counts from 0; what is random depends on it and ``key`` alone.
+    def _batch(self, data: Examples) -> int:
+        return min(self.config.batch, len(data.labels))
+
+    def _advance(
+        self,
+        state: Training,
+        data: Examples,
+        epoch: Int[Array, ""],
+        start: Int[Array, ""],
+        stop: Int[Array, ""],
+        key: Array,
+    ) -> Training:
+        """Steps ``start`` to ``stop`` of a pass over shuffled ``data``.
+
+        ``epoch`` counts from 0; what is random depends on it, the step and ``key``
+        alone.
         """
         order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
         examples = len(data.labels)
-        batch = min(self.config.batch, examples)
-        steps = examples // batch
+        batch, steps = self._batch(data), self.steps(data)
         order = jax.random.permutation(order_key, examples)[: steps * batch]
-        rates = self.rates(epoch)
-
-        def step(state, inputs):
-            rows, index = inputs
-            key = jax.random.fold_in(step_key, index)
-            state, loss, taken = self._step(state, *data.take(rows), rates, key)
-            return state, (jnp.where(taken, loss, 0), taken)
-
         rows = order.reshape(steps, batch)
-        state, (losses, taken) = jax.lax.scan(step, state, (rows, jnp.arange(steps)))
-        count = taken.sum()
-        return state, losses.sum() / count, steps - count
+        rates = self.rates(epoch)
+        tally = jax.tree.map(
+            lambda new, old: jnp.where(start == 0, new, old), _no_steps(), state.tally
+        )
+
+        def step(index, state):
+            key = jax.random.fold_in(step_key, index)
+            return self._step(state, *data.take(rows[index]), rates, key)
+
+        return jax.lax.fori_loop(start, stop, step, state.replace(tally=tally))
+
+    def epoch(
+        self, state: Training, data: Examples, epoch: int, key: Array
+    ) -> tuple[Training, EpochMetrics]:
+        """A whole epoch, counted from 0 and not tested; uses ``state`` up."""
+        stop = np.int32(self.steps(data))
+        state = self.advance(state, data, np.int32(epoch), np.int32(0), stop, key)
+        return state, self.metrics(state, data, epoch)
+
+    def metrics(self, state: Training, data: Examples, epoch: int) -> EpochMetrics:
+        """The epoch, counted from 0, that ``state`` has come to the end of."""
+        tally = jax.device_get(state.tally)
+        taken = int(tally.taken)
+        seen = taken * self._batch(data)
+        return EpochMetrics(
+            epoch=epoch + 1,
+            loss=float(tally.loss) / taken if taken else float("nan"),
+            train_accuracy=int(tally.correct) / seen if seen else float("nan"),
+            skipped=self.steps(data) - taken,
+            accuracy=None,
+        )
+
+    def tested(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, is followed by a test."""
+        done = epoch + 1
+        return done % self.config.test_every == 0 or done == self.config.epochs
 
     def _test(
         self, state: Training, data: Examples
@@ -302,6 +327,10 @@ class Retraining:
         batches = jnp.arange(-(-examples // batch))
         confusion = jax.lax.map(predict, batches).sum(0)
         return jnp.trace(confusion) / examples, confusion
+
+
+def _no_steps() -> Tally:
+    return Tally(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
 
 def examples(split: Split) -> Examples:
@@ -351,14 +380,12 @@ def retrain(
     history: list[EpochMetrics] = []
     best = last = None
     for epoch in range(config.epochs):
-        state, loss, skipped = part.epoch(state, data, np.int32(epoch), key)
-        accuracy = None
-        if (epoch + 1) % config.test_every == 0 or epoch + 1 == config.epochs:
+        state, metrics = part.epoch(state, data, epoch, key)
+        if part.tested(epoch):
             share, confusion = jax.device_get(part.test(state, unseen))
-            accuracy = float(share)
-            last = Tested(epoch + 1, accuracy, confusion)
-            best = last if best is None or accuracy > best.accuracy else best
-        metrics = EpochMetrics(epoch + 1, float(loss), int(skipped), accuracy)
+            last = Tested(epoch + 1, float(share), confusion)
+            best = last if best is None or last.accuracy > best.accuracy else best
+            metrics = metrics._replace(accuracy=last.accuracy)
         history.append(metrics)
         if report is not None:
             report(metrics)

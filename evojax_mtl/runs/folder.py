@@ -137,6 +137,11 @@ class RunFolder:
             warn(f"{self.metrics}: {error.strerror}: a line of metrics is lost")
 
     def read_metrics(self) -> list[dict[str, Any]]:
+        """The generations in ``metrics.jsonl``."""
+        lines = self.read_lines()
+        return [x for x in lines if isinstance(x.get("generation"), int)]
+
+    def read_lines(self) -> list[dict[str, Any]]:
         """Lines of ``metrics.jsonl``; a line cut off by a kill is left out."""
         if not self.metrics.exists():
             return []
@@ -146,13 +151,18 @@ class RunFolder:
                 line = json.loads(text)
             except ValueError:
                 continue
-            if isinstance(line, dict) and isinstance(line.get("generation"), int):
+            if isinstance(line, dict):
                 lines.append(line)
         return lines
 
     def trim_metrics(self, generation: int) -> None:
         """Drops the lines of generations after ``generation``."""
-        lines = [x for x in self.read_metrics() if x["generation"] <= generation]
+        self.keep_lines(
+            [x for x in self.read_metrics() if x["generation"] <= generation]
+        )
+
+    def keep_lines(self, lines: list[dict[str, Any]]) -> None:
+        """Makes these the lines of ``metrics.jsonl``."""
         write_atomically(
             self.metrics, "".join(json.dumps(line) + "\n" for line in lines)
         )

@@ -90,7 +90,7 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         position = dataclasses.replace(position, sessions=position.sessions + 1)
         return runner.run(state, position)
 
-    _compare_versions(folder.read("summary.json").get("versions", {}))
+    compare_versions(folder.read("summary.json").get("versions", {}))
     return _run(settings, tasks, out or folder.path, create, begin, began)
 
 
@@ -140,14 +140,7 @@ def _run(
     begin: Callable[[Runner], int],
     began: float,
 ) -> int:
-    enable_persistent_cache()
-    facts = provenance.provenance()
-    print(provenance.start_line(facts, settings.seed, path), flush=True)
-    if provenance.may_differ(facts["devices"]):
-        warn(
-            "the bits may differ from run to run on this GPU; "
-            "XLA_FLAGS=--xla_gpu_deterministic_ops=true makes them equal"
-        )
+    facts = announce(settings.seed, path)
     with Interrupt() as interrupt, CompilationCounter() as counter:
         program = build(settings, tasks)
         runner = Runner(
@@ -156,7 +149,21 @@ def _run(
         return begin(runner)
 
 
-def _compare_versions(before: dict[str, Any]) -> None:
+def announce(seed: int, path: Path) -> dict[str, Any]:
+    """Begins to work with JAX; prints the run's first line and returns its facts."""
+    enable_persistent_cache()
+    facts = provenance.provenance()
+    print(provenance.start_line(facts, seed, path), flush=True)
+    if provenance.may_differ(facts["devices"]):
+        warn(
+            "the bits may differ from run to run on this GPU; "
+            "XLA_FLAGS=--xla_gpu_deterministic_ops=true makes them equal"
+        )
+    return facts
+
+
+def compare_versions(before: dict[str, Any]) -> None:
+    """Warns where the versions that a run was begun with are no longer the same."""
     now = provenance.versions()
     changed = [p for p in now if p in before and before[p] != now[p]]
     if changed:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -174,3 +175,55 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r'((?:id|href)="#?)(\w)', rf"\1{name}-\2", text)
     text = text.replace("url(#", f"url(#{name}-")
     return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{name}"', 1)
+
+
+def accuracy_curves(lines: Sequence[dict[str, Any]]) -> str:
+    """Training and test accuracy by epoch, a panel a task, of lines of metrics."""
+    names = list(dict.fromkeys(str(line["task"]) for line in lines))
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    with mpl.rc_context(_STYLE):
+        size = (9.2, 3.5 if rows == columns == 1 else 2.6 * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for axes in grid.flat[len(names) :]:
+            axes.set_axis_off()
+        for axes, name in zip(grid.flat, names, strict=False):
+            own = [line for line in lines if line["task"] == name]
+            for k, key in enumerate(("train_accuracy", "test_accuracy")):
+                told = [line for line in own if line.get(key) is not None]
+                axes.plot(
+                    [line["epoch"] for line in told],
+                    [line[key] for line in told],
+                    color=(FAINT, COLORS[0])[k],
+                    linewidth=(1.2, 2.2)[k],
+                    marker="o" if len(told) <= 60 else "",
+                    markersize=3,
+                    label=key.split("_")[0] if axes is grid.flat[0] else None,
+                )
+            axes.set_title(name, loc="left", fontsize=10)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        grid[0, 0].set_ylabel("accuracy")
+        figure.legend(loc="outside right upper")
+        return _svg(figure, "accuracy")
+
+
+def confusion(matrix: Sequence[Sequence[int]], name: str) -> str:
+    """Examples by true class and class chosen; ``name`` is unique in the page."""
+    counts = np.array(matrix, float)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    with mpl.rc_context(_STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(4.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        if len(counts) <= 12:
+            for i, j in np.argwhere(counts):
+                color = "white" if share[i, j] > 0.5 else INK
+                label = f"{counts[i, j]:.0f}"
+                axes.text(j, i, label, ha="center", va="center", color=color)
+        axes.set_xlabel("class chosen")
+        axes.set_ylabel("true class")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(min(12, len(counts)), integer=True))
+        return _svg(figure, name)

@@ -43,15 +43,26 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def block(self, generation: int, tick: int, ticks: int, seconds: float) -> None:
-        """Notes a block: ``ticks`` ticks up to ``tick`` of ``generation`` (from 0)."""
+    def block(
+        self,
+        generation: int,
+        tick: int,
+        ticks: int,
+        seconds: float,
+        label: str | None = None,
+    ) -> None:
+        """Notes a block: ``ticks`` ticks up to ``tick`` of ``generation`` (from 0).
+
+        ``label`` stands beside the bar in the generation's place.
+        """
         self._seconds += seconds
         self._ticks_run += ticks
         if self._bar is not None:
             self._bar.update(
                 self._task,
                 completed=generation * self.ticks + tick,
-                description=f"generation {min(generation + 1, self.generations)}"
+                description=label
+                or f"generation {min(generation + 1, self.generations)}"
                 f"/{self.generations}",
                 rate=f"{self.rate:.1f} it/s",
                 left=f"{duration(self.left(generation, tick))} left",

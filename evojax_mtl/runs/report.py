@@ -62,8 +62,12 @@ def write_report(paths: Sequence[Path], out: Path | None) -> Path:
 def render(records: Sequence[Record]) -> str:
     """The page."""
     body = _one(records[0]) if len(records) == 1 else _several(records)
+    return page(", ".join(dict.fromkeys(record.label for record in records)), body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """A self-contained page of these parts."""
     style = resources.files("evojax_mtl.runs").joinpath("report.css").read_text("utf-8")
-    title = ", ".join(dict.fromkeys(record.label for record in records))
     return _PAGE.format(
         title=escape(f"{title} - evojax_mtl"), style=style, body="\n".join(body)
     )

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from evojax_mtl.configs import flag
 from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.retrain_config import RetrainConfig
 from evojax_mtl.evaluation.retraining import (
     Examples,
-    RetrainConfig,
     Retraining,
     examples,
     retrain,
@@ -79,15 +80,25 @@ def test_epochs_run_one_program_and_depend_on_key_and_epoch_alone():
         state = part.init(jax.random.key(0), data.images)
         losses = []
         for epoch in range(3):
-            state, loss, skipped = part.epoch(
-                state, data, np.int32(epoch), jax.random.key(key)
-            )
-            losses.append(float(loss))
-            assert skipped == 0
+            state, metrics = part.epoch(state, data, epoch, jax.random.key(key))
+            losses.append(metrics.loss)
+            assert metrics.skipped == 0
         return losses
 
     assert run(1) == run(1) != run(2)
-    assert part.epoch._cache_size() == 1
+    assert part.advance._cache_size() == 1
+
+
+def test_an_epoch_in_parts_is_the_epoch():
+    part = Retraining(Linear(), RetrainConfig(epochs=4, batch=16))
+    data, key = examples(split(1, 60)), jax.random.key(1)
+    whole, metrics = part.epoch(part.init(key, data.images), data, 1, key)
+    state = part.init(key, data.images)
+    for start, stop in ((0, 1), (1, 3)):
+        state = part.advance(state, data, 1, start, stop, key)
+    jax.tree.map(np.testing.assert_array_equal, whole, state)
+    assert part.metrics(state, data, 1) == metrics
+    assert 0 < metrics.train_accuracy < 1
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -122,14 +133,14 @@ def test_steps_are_those_of_pytorch(nesterov, clip):
     y = torch.tensor(np.asarray(data.labels)).long()
     entropy = torch.nn.CrossEntropyLoss()
     for epoch in range(3):
-        state, loss, _ = part.epoch(state, data, np.int32(epoch), jax.random.key(1))
+        state, metrics = part.epoch(state, data, epoch, jax.random.key(1))
         sgd.zero_grad()
         own = entropy(both[0](x), y)
         (own + 0.4 * entropy(both[1](x), y)).backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), clip)
         sgd.step()
         cosine.step()
-        assert float(loss) == pytest.approx(own.item(), rel=1e-4)
+        assert metrics.loss == pytest.approx(own.item(), rel=1e-4)
     for name, head in zip(("Dense_0", "Dense_1"), both, strict=True):
         kernel = state.params[name]["kernel"]
         expected = head.weight.detach().numpy().T
@@ -153,9 +164,9 @@ def test_a_step_that_is_not_finite_changes_nothing():
     data = examples(split(1, 16))
     state = part.init(jax.random.key(0), data.images)
     before = jax.tree.map(np.array, state)
-    after, loss, skipped = part.epoch(state, data, np.int32(0), jax.random.key(1))
-    assert skipped == 2
-    assert np.isnan(loss)
+    after, metrics = part.epoch(state, data, 0, jax.random.key(1))
+    assert metrics.skipped == 2
+    assert np.isnan([metrics.loss, metrics.train_accuracy]).all()
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
@@ -172,7 +183,7 @@ def test_training_sees_augmented_images_and_the_test_normalised_ones():
     )
     data = examples(split(1, 8))
     state = part.init(jax.random.key(0), data.images)
-    state, *_ = part.epoch(state, data, np.int32(0), jax.random.key(1))
+    state, _ = part.epoch(state, data, 0, jax.random.key(1))
     assert float(state.batch_stats["mean"]) == pytest.approx(0.3)
     # one image for all: one class is chosen
     _, confusion = part.test(state, data)
@@ -203,5 +214,5 @@ def test_only_labelled_examples_count():
     ],
 )
 def test_fields_have_bounds(field, value):
-    with pytest.raises(UserError, match=f"{field}: found {value}, must be"):
+    with pytest.raises(UserError, match=f"{flag(field)}: found {value}, must be"):
         RetrainConfig(**{field: value})

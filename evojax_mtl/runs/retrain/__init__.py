@@ -1,0 +1,1 @@
+"""Retraining of found cells: what is asked, whose cells, the loop, and its folder."""
