@@ -266,7 +266,7 @@ _CELLS: dict[str, dict[str, Any]] = {
     "tiny": _BRIEF
     | {
         "channels": 4,
-        "population": 3,
+        "population": 6,
         "random_mating": 1.0,
         "statistics": "batch",
         "batches": 20,

@@ -424,12 +424,14 @@ class EMTNAS:
     ) -> tuple[Array, Array, Array]:
         """An individual on batch ``index`` of a split, or on a random one.
 
-        ``shuffled`` is a key, and whether the split's own order is kept after all.
+        ``shuffled`` is a key, and whether the split's own order is kept after all. Each
+        batch of a pass takes examples from all over the split, which may be sorted by
+        class: batch norms may use the batch's statistics.
         """
         size, batch = data.sizes[split, task], self.evaluation_batch
-        position = index * batch + jnp.arange(batch)
+        position = index + data.batches(split, batch) * jnp.arange(batch)
         valid = position < size
-        rows = data.members[split, task, jnp.minimum(position, size - 1)]
+        rows = data.members[split, task, position % size]
         if shuffled is not None:
             key, ordered = shuffled
             drawn, fresh = epoch_rows(key, data, split, task, 0, batch)

@@ -161,7 +161,7 @@ def test_single_tasking_mates_within_tasks():
 
 
 def test_a_running_accuracy_counts_those_before_too():
-    made = search(accuracy="running", reevaluation="off")
+    made = search(accuracy="running", reevaluation="off", population=3)
     data = easy_data().dataset(0)
     state = jax.jit(made.init)(jax.random.key(0), made.hyperparameters(), data)
     right = jnp.array([[2, 4, 0], [1, 1, 4]])
