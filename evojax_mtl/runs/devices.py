@@ -79,7 +79,7 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
                 f"--mesh: found {name}={count}, must be at most the number of "
                 f"devices, {jax.device_count()}"
             )
-        if work[name] % count:
+        if count > 1 and work[name] % count:
             raise UserError(
                 f"--mesh: found {name}={count}, must divide {_WORK[name]}, {work[name]}"
             )
