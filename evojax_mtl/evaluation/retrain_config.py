@@ -49,7 +49,7 @@ class RetrainConfig:
 
     optimize: bool = True
     """Whether XLA optimises the program where it runs on CPU; without, it compiles in
-    less than half of the time and runs slower (flag)."""
+    about half of the time and may run slower (flag)."""
 
     def __post_init__(self) -> None:
         """Checks the bounds."""

@@ -16,7 +16,8 @@ gradient is not finite is skipped.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,117 +27,30 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt8
 
-from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.evaluation.retrain_config import RetrainConfig
-from evojax_mtl.pytrees import Pytree
+from evojax_mtl.evaluation.retrain_records import (
+    EpochMetrics,
+    Examples,
+    Images,
+    Retrained,
+    Tally,
+    Tested,
+    Training,
+    examples,
+    no_steps,
+)
 from evojax_mtl.tasks.task import Split
 
-Images = Float[Array, "B H W c"]
 Augment = Callable[[Array, Images], Images]
 Normalise = Callable[[Images], Images]
 
 _QUICK = {
-    "xla_backend_optimization_level": 0,
+    "xla_backend_optimization_level": 1,
     "xla_llvm_disable_expensive_passes": True,
 }
-"""Has XLA compile for CPU in less than half of the time."""
-
-
-class Examples(Pytree):
-    """Examples on the device, all of them with a label.
-
-    Attributes:
-      images: 0 to 255.
-      labels: in ``[0, L)``.
-    """
-
-    images: UInt8[Array, "n H W c"]
-    labels: Int[Array, "n"]
-
-    def take(self, rows: Int[Array, "B"]) -> tuple[Images, Int[Array, "B"]]:
-        """Images in ``[0, 1]`` and labels of ``rows``."""
-        return self.images[rows].astype(jnp.float32) / 255, self.labels[rows]
-
-
-class Tally(Pytree):
-    """Sums over the steps of an epoch that were taken.
-
-    Attributes:
-      loss: of the batches' mean cross-entropies (nats).
-      correct: training examples classified right, as augmented and before the step.
-      taken: the steps.
-    """
-
-    loss: Float[Array, ""]
-    correct: Int[Array, ""]
-    taken: Int[Array, ""]
-
-
-class Training(Pytree):
-    """All that training changes.
-
-    Attributes:
-      params: weights.
-      batch_stats: running statistics of batch norm.
-      optimizer: momentum.
-      tally: of the epoch so far.
-    """
-
-    params: Any
-    batch_stats: Any
-    optimizer: Any
-    tally: Tally
-
-
-class EpochMetrics(NamedTuple):
-    """An epoch in numbers.
-
-    Attributes:
-      epoch: from 1.
-      loss: mean cross-entropy of the training batches (nats), without the auxiliary
-        head's; NaN if no step was finite.
-      train_accuracy: share of the training examples that were classified right when
-        their batch came, as augmented; NaN if no step was finite.
-      skipped: steps whose gradient was not finite.
-      accuracy: on the test examples, None where the epoch is not tested.
-    """
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    skipped: int
-    accuracy: float | None
-
-
-class Tested(NamedTuple):
-    """A network on the test examples.
-
-    Attributes:
-      epoch: after which it was tested, from 1.
-      accuracy: share classified right.
-      confusion: ``(L, L)`` examples by true class, then by the class chosen.
-    """
-
-    epoch: int
-    accuracy: float
-    confusion: np.ndarray
-
-
-class Retrained(NamedTuple):
-    """What retraining gives.
-
-    Attributes:
-      variables: ``params`` and ``batch_stats`` after the last epoch.
-      last: the test after the last epoch.
-      best: the best test, the first of equals.
-      history: every epoch.
-    """
-
-    variables: dict[str, Any]
-    last: Tested
-    best: Tested
-    history: list[EpochMetrics]
+"""Has XLA compile for CPU in about half of the time; with level 0 it would save a
+little more, and the program take six times as long."""
 
 
 class Retraining:
@@ -180,13 +94,34 @@ class Retraining:
             self._advance, donate_argnums=0, compiler_options=options
         )
 
+    def compile(self, key: Array, data: Examples, unseen: Examples) -> None:
+        """Compiles for these examples, at once on several cores; later calls fit them.
+
+        Without it each program is compiled when it is first called.
+        """
+        state = jax.eval_shape(self._init, key, data.images)
+        count = np.int32(0)
+        arguments = (
+            ("advance", (state, data, count, count, count, key)),
+            ("init", (key, data.images)),
+            ("test", (state, unseen)),
+        )
+        with ThreadPoolExecutor() as pool:
+            # the next is traced while the one before compiles, the longest first
+            compiling = {
+                name: pool.submit(getattr(self, name).lower(*words).compile)
+                for name, words in arguments
+            }
+        for name, future in compiling.items():
+            setattr(self, name, future.result())
+
     def _init(self, key: Array, images: UInt8[Array, "n H W c"]) -> Training:
         """New weights, for images of that shape."""
         seen = self.normalise(images[:1].astype(jnp.float32) / 255)
         variables = self.network.init(key, seen)
         params = variables["params"]
         momentum = self.transformation.init(ravel_pytree(params)[0])
-        return Training(params, variables.get("batch_stats", {}), momentum, _no_steps())
+        return Training(params, variables.get("batch_stats", {}), momentum, no_steps())
 
     def rates(self, epoch: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Learning rate and drop-path rate of an epoch, counted from 0."""
@@ -271,7 +206,7 @@ class Retraining:
         rows = order.reshape(steps, batch)
         rates = self.rates(epoch)
         tally = jax.tree.map(
-            lambda new, old: jnp.where(start == 0, new, old), _no_steps(), state.tally
+            lambda new, old: jnp.where(start == 0, new, old), no_steps(), state.tally
         )
 
         def step(index, state):
@@ -327,23 +262,6 @@ class Retraining:
         batches = jnp.arange(-(-examples // batch))
         confusion = jax.lax.map(predict, batches).sum(0)
         return jnp.trace(confusion) / examples, confusion
-
-
-def _no_steps() -> Tally:
-    return Tally(jnp.float32(0), jnp.int32(0), jnp.int32(0))
-
-
-def examples(split: Split) -> Examples:
-    """The labelled examples of a split, on the device.
-
-    Raises:
-      UserError: if there are none.
-    """
-    rows = np.flatnonzero(split.mask)
-    if not len(rows):
-        raise UserError("examples: found none with a label, must be 1 or more")
-    labels = np.asarray(split.labels)[rows].astype(np.int32)
-    return Examples(jnp.asarray(np.asarray(split.images)[rows]), jnp.asarray(labels))
 
 
 def retrain(

@@ -172,7 +172,7 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'((?:id|href)="#?)(\w)', rf"\1{name}-\2", text)
+    text = re.sub(r'(\bid="|href="#)(\w)', rf"\1{name}-\2", text)
     text = text.replace("url(#", f"url(#{name}-")
     return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{name}"', 1)
 

@@ -93,9 +93,11 @@ def test_an_epoch_in_parts_is_the_epoch():
     part = Retraining(Linear(), RetrainConfig(epochs=4, batch=16))
     data, key = examples(split(1, 60)), jax.random.key(1)
     whole, metrics = part.epoch(part.init(key, data.images), data, 1, key)
+    part.compile(key, data, data)
     state = part.init(key, data.images)
     for start, stop in ((0, 1), (1, 3)):
-        state = part.advance(state, data, 1, start, stop, key)
+        limits = np.array([1, start, stop], np.int32)
+        state = part.advance(state, data, *limits, key)
     jax.tree.map(np.testing.assert_array_equal, whole, state)
     assert part.metrics(state, data, 1) == metrics
     assert 0 < metrics.train_accuracy < 1

@@ -96,7 +96,7 @@ def make_plan(settings: RetrainSettings, job: Job, task: Task) -> Plan:
         if not part.mask.any():
             raise UserError(f"task {task.name}: has no labelled {name} example")
     mean, std = channel_moments(split)
-    network = _network(settings.architecture, job.code, task.classes)
+    network = build_network(settings.architecture, job.code, task.classes)
 
     def normalise(images):
         return augmentation.normalise(images, jnp.asarray(mean), jnp.asarray(std))
@@ -106,11 +106,12 @@ def make_plan(settings: RetrainSettings, job: Job, task: Task) -> Plan:
     return Plan(job, task, network, part, split, mean, std)
 
 
-def _network(
+def build_network(
     config: SearchNetworkConfig | DartsNetworkConfig,
     code: tuple[int, ...],
     classes: int,
 ) -> nn.Module:
+    """The plain network of a genotype."""
     if isinstance(config, DartsNetworkConfig):
         return DartsNetwork(
             code, config.channels, config.stack, classes, config.auxiliary

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from evojax_mtl.evaluation.complexity import complexity
 from evojax_mtl.evaluation.retraining import EpochMetrics, Examples
 from evojax_mtl.runs import provenance
 from evojax_mtl.runs.checkpoints import Checkpoints, Position
@@ -16,8 +15,8 @@ from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.folder import RunFolder, warn
 from evojax_mtl.runs.progress import Progress, duration
 from evojax_mtl.runs.retrain.plan import Plan
+from evojax_mtl.runs.retrain.result import result
 from evojax_mtl.runs.retrain.settings import RetrainSettings
-from evojax_mtl.runs.retrain.weights import weights_name, write_weights
 from evojax_mtl.runs.runner import CHECKPOINT_SECONDS, Pacer
 from evojax_mtl.runs.signals import Interrupt
 
@@ -96,12 +95,12 @@ class RetrainRunner:
             while self.at.number < len(self.plans):
                 if self.interrupt.signal or not self._job(progress):
                     return self._interrupted()
-        result = self._summarise("completed")
+        told = self._summarise("completed")
         self._report()
         print(
-            f"completed: mean test {result['mean_test']:.4f}, "
-            f"{result['compilations']} compilations, "
-            f"{result['wall_seconds']:.1f} s; see {self.folder.path}",
+            f"completed: mean test {told['mean_test']:.4f}, "
+            f"{told['compilations']} compilations, "
+            f"{told['wall_seconds']:.1f} s; see {self.folder.path}",
             flush=True,
         )
         return 0
@@ -144,8 +143,9 @@ class RetrainRunner:
         at, plan = self.at, self.plans[self.at.number]
         data, unseen = plan.load()
         init_key, key = plan.keys(self.settings.seed)
+        plan.part.compile(key, data, unseen)
         if at.state is None:
-            at.state = plan.part.init(init_key, data.images[:1])
+            at.state = plan.part.init(init_key, data.images)
         self._pacer = Pacer()
         while at.epoch < self._epochs:
             began = time.monotonic()
@@ -162,7 +162,7 @@ class RetrainRunner:
             self._say(plan, metrics, progress)
             if self._due():
                 self._save()
-        at.finished.append(self._result(plan, unseen))
+        at.finished.append(result(plan, at.state, at.best, unseen, self.folder.path))
         at.number, at.epoch, at.best, at.state = at.number + 1, 0, [], None
         self._summarise("running")
         return True
@@ -259,38 +259,10 @@ class RetrainRunner:
     def _wall(self) -> float:
         return self._before + time.monotonic() - self._began
 
-    def _result(self, plan: Plan, unseen: Examples) -> dict[str, Any]:
-        """Writes the weights of a trained network; what the summary tells of it."""
-        state = self.at.state
-        accuracy, confusion = jax.device_get(plan.part.test(state, unseen))
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        weights = weights_name(plan.task.name)
-        write_weights(self.folder.path / weights, jax.device_get(variables))
-        size = complexity(plan.network, plan.task.input_shape)
-        return {
-            "name": plan.task.name,
-            "metric": plan.task.metric,
-            "test": float(accuracy),
-            "best_test": self.at.best[1],
-            "best_epoch": self.at.best[0],
-            "parameters": size.parameters,
-            "multiply_adds": size.multiply_adds,
-            "classes": plan.task.classes,
-            "input_shape": list(plan.task.input_shape),
-            "training_examples": len(plan.split),
-            "test_examples": len(plan.task.test),
-            "image_mean": plan.mean.tolist(),
-            "image_std": plan.std.tolist(),
-            "genotype": plan.job.genotype,
-            "code": list(plan.job.code),
-            "weights": weights,
-            "confusion": confusion.tolist(),
-        }
-
     def _summarise(self, status: str) -> dict[str, Any]:
         """Writes ``summary.json``."""
         tests = [task["test"] for task in self.at.finished]
-        result = {
+        told = {
             "method": "retrain",
             "status": status,
             "network": self.settings.network,
@@ -310,8 +282,8 @@ class RetrainRunner:
             "peak_device_memory_bytes": provenance.peak_device_memory_bytes(),
             **self.facts,
         }
-        self.folder.write("summary.json", result)
-        return result
+        self.folder.write("summary.json", told)
+        return told
 
     def _report(self) -> None:
         from evojax_mtl.runs.retrain.report import write_report

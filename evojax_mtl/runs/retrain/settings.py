@@ -105,7 +105,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "stack": 1,
         "dropout": 0.0,
         "auxiliary": False,
-        "epochs": 8,
+        "epochs": 5,
         "batch": 32,
         "learning_rate": 0.05,
         "drop_path": 0.0,
