@@ -170,7 +170,8 @@ class EMTNASConfig(SearchConfig):
     """Whether a child's fitness is drawn towards its parent's, Eq. 2 (a name)."""
 
     random_mating: float = option(0.3, low=0.0, high=1.0, traced=True)
-    """RMP, that parents of two tasks cross (probability)."""
+    """RMP, that parents of two tasks cross; they never meet where tasking is single
+    (probability)."""
 
     crossover: float = option(1.0, low=0.0, high=1.0, traced=True)
     """CP, that parents of one task cross (probability)."""

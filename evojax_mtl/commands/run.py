@@ -44,8 +44,9 @@ class RunOptions:
     """Folder of the data sets; None: $EVOJAX_MTL_DATA, else the user cache (path)."""
 
     mesh: str = ""
-    """Devices to spread a sweep's searches over (population=4) or a search's tasks
-    (tasks=4); chosen to use all cores of a CPU if not given (AXIS=DEVICES)."""
+    """Devices to spread a sweep's searches over (population=4), or a search's tasks
+    (tasks=4) or batches (data=4), as the method can; chosen to use all cores of a CPU
+    if not given (AXIS=DEVICES)."""
 
     profile: bool = False
     """Time the phases of each generation apart: training, evaluation and what else the

@@ -103,8 +103,8 @@ def _put(
 
 
 def _used(chosen: Tree, wiring: Sequence[Wiring]) -> Tree:
-    """1 where a selected weight is in use; a closed block's 1x1 convolution is not."""
-    used = jax.tree.map(lambda x: jnp.ones((), x.dtype), chosen)
+    """Which selected weights are in use; a closed block's 1x1 convolution is not."""
+    used = jax.tree.map(lambda x: jnp.ones((), bool), chosen)
     for i, stack in enumerate(wiring):
         used[f"stack_{i}"]["kernel"] = stack.loose[:, :, None, None]
     return used
@@ -240,23 +240,22 @@ def train_batch(
     for leaf in jax.tree.leaves(slopes):
         finite &= jnp.isfinite(jnp.sum(leaf))
 
-    def decayed(slope, weight, used):
-        return slope + rates.weight_decay * weight * used
+    used = jax.tree.map(lambda flag: flag & finite, _used(weights, wiring))
+    slopes = jax.tree.map(lambda g, w: g + rates.weight_decay * w, slopes, weights)
+    faster = jax.tree.map(
+        lambda m, g, moves: jnp.where(moves, rates.momentum * m + g, m),
+        speed,
+        slopes,
+        used,
+    )
 
-    slopes = jax.tree.map(decayed, slopes, weights, _used(weights, wiring))
-
-    def move(before, after):
-        return jnp.where(finite, after, before)
-
-    faster = jax.tree.map(lambda m, g: move(m, rates.momentum * m + g), speed, slopes)
-
-    def step(weight, slope, m):
+    def step(weight, slope, m, moves):
         ahead = slope + rates.momentum * m
-        return move(weight, weight - rates.learning_rate * ahead)
+        return jnp.where(moves, weight - rates.learning_rate * ahead, weight)
 
-    weights = jax.tree.map(step, weights, slopes, faster)
+    weights = jax.tree.map(step, weights, slopes, faster, used)
     noted = jax.tree.map(
-        lambda old, new: move(old, old + MOVING * (new - old)),
+        lambda old, new: jnp.where(finite, old + MOVING * (new - old), old),
         moments,
         _unbiased(found, batch.images),
     )

@@ -137,6 +137,22 @@ def mate(
     return jax.tree.map(choose, fill, mating)
 
 
+def mate_within(key: Array, fitness: Float[Array, "T N"]) -> Mating:
+    """``mate`` for each task alone: single-tasking."""
+    tasks, count = fitness.shape
+    keys = jax.random.split(key, tasks)
+    alone = jax.vmap(lambda key, own: mate(key, own[None], 0.0))(keys, fitness)
+    alone = jax.tree.map(lambda x: x[:, 0], alone)
+    number = jnp.arange(tasks, dtype=jnp.int32)[:, None]
+    # a pair's number tells which blocks its children swap: no two pairs share one
+    pairs = (PAIRS_PER_INDIVIDUAL + 1) * count
+    return alone._replace(
+        pair=alone.pair + pairs * number,
+        parents=alone.parents + count * number[..., None],
+        mapped=alone.mapped + count * number,
+    )
+
+
 def _within_tasks(key: Array, chance: Float[Array, "T N"]) -> Int[Array, "T N"]:
     """One parent of the same task for each place, by roulette."""
     tasks, count = chance.shape

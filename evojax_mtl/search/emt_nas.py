@@ -39,7 +39,7 @@ from jax.custom_batching import sequential_vmap
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from evojax_mtl.configs import EMTNASConfig
+from evojax_mtl.configs import EMTNASConfig, fields_with
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.cell_batches import (
     Pipeline,
@@ -115,17 +115,7 @@ class EMTNAS:
 
     def hyperparameters(self) -> Hyperparameters:
         """Traced rates and probabilities of the config."""
-        names = (
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "dropout",
-            "drop_path",
-            "drop_path_from",
-            "random_mating",
-            "crossover",
-            "mutation",
-        )
+        names = fields_with(type(self.config), "traced")
         return {name: getattr(self.config, name) for name in names}
 
     def init(
@@ -297,11 +287,11 @@ class EMTNAS:
         """Children, but for generation 0."""
         h = hyperparameters
         mate_key, breed_key = jax.random.split(key)
-        mating_chance = h["random_mating"]
         if self.config.tasking == "single":
-            mating = self._mate_alone(mate_key, state.fitness, mating_chance)
+            mating = multifactorial.mate_within(mate_key, state.fitness)
         else:
-            mating = multifactorial.mate(mate_key, state.fitness, mating_chance)
+            chance = h["random_mating"]
+            mating = multifactorial.mate(mate_key, state.fitness, chance)
         children = multifactorial.breed(
             breed_key,
             state.parents,
@@ -315,23 +305,6 @@ class EMTNAS:
             children=jnp.where(first, state.parents, children),
             inherited=state.fitness.ravel()[mating.mapped],
             tally=self._no_tally(),
-        )
-
-    def _mate_alone(self, key: Array, fitness: Array, chance: Array) -> Any:
-        """Matings within each population."""
-        keys = jax.random.split(key, self.populations)
-        alone = jax.vmap(multifactorial.mate, (0, 0, None))(
-            keys, fitness[:, None], chance
-        )
-        alone = jax.tree.map(lambda x: x[:, 0], alone)
-        first = jnp.arange(self.populations)[:, None] * fitness.shape[1]
-        # numbers of pairs need to differ only within a population's children, but
-        # equal ones in two populations would draw the same blocks
-        apart = jnp.arange(self.populations)[:, None] * (1 << 20)
-        return alone._replace(
-            pair=alone.pair + apart,
-            parents=alone.parents + first[..., None],
-            mapped=alone.mapped + first,
         )
 
     def _train(
@@ -456,16 +429,21 @@ class EMTNAS:
         right, seen = tally.right, tally.seen
         if self.config.accuracy == "running":
             right, seen = jnp.cumsum(right, 1), jnp.cumsum(seen, 1)
-        measured = jnp.where(tally.finite, right / jnp.maximum(seen, 1), WORST)
+        measured, finite = right / jnp.maximum(seen, 1), tally.finite
         if self.populations < self.tasks:
             measured = jnp.mean(measured, axis=0, keepdims=True)
+            finite = jnp.all(finite, axis=0, keepdims=True)
         fitness = measured
         if self.config.reevaluation == "on":
-            generations = self.config.generations
             smooth = multifactorial.reevaluate(
-                measured, state.inherited, state.generation + 1, generations
+                measured,
+                jnp.maximum(state.inherited, 0),
+                state.generation + 1,
+                self.config.generations,
             )
             fitness = jnp.where(state.generation == 0, measured, smooth)
+        # last: Eq. 2 would lift what is not finite towards its parent
+        fitness = jnp.where(finite, fitness, WORST)
         parents, fitness = jax.vmap(multifactorial.survive)(
             state.parents, state.fitness, state.children, fitness
         )

@@ -135,3 +135,13 @@ def test_the_best_survive_and_of_equal_genomes_the_last():
         jnp.stack([a, a]), jnp.array([0.1, 0.2]), jnp.stack([a]), jnp.array([0.3])
     )
     np.testing.assert_allclose(fitness, [0.3, 0.2])
+
+
+def test_within_tasks_no_parent_is_of_another():
+    fitness = jnp.array([[0.5, 0.1, 0.4], [0.2, 0.9, 0.3]])
+    mating = jax.jit(multifactorial.mate_within)(jax.random.key(0), fitness)
+    own = np.arange(2)[:, None]
+    assert (np.asarray(mating.mapped) // 3 == own).all()
+    assert (np.asarray(mating.parents) // 3 == own[..., None]).all()
+    pairs = np.asarray(mating.pair)
+    assert not set(pairs[0]) & set(pairs[1])

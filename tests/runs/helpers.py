@@ -1,12 +1,14 @@
 """What several tests of runs do."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from evojax_mtl.cli import main
+from evojax_mtl.runs.signals import Interrupt
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +29,33 @@ def command(*arguments, environment=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+class StopAfter(Interrupt):
+    """Stands in for ``Interrupt``: a signal after so many looks at it."""
+
+    number = signal.SIGINT
+    looks = 0
+    limit = 0
+
+    def __init__(self):
+        pass
+
+    def __enter__(self):
+        type(self).looks = 0
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def signal(self):
+        type(self).looks += 1
+        return self.number if self.looks > self.limit else 0
+
+    @property
+    def status(self):
+        return 128 + self.number
 
 
 def summary(folder):

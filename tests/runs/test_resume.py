@@ -4,8 +4,8 @@ import pytest
 
 from evojax_mtl.cli import main
 from evojax_mtl.runs import launch, runner
-from evojax_mtl.runs.signals import Interrupt
 from tests.runs.helpers import (
+    StopAfter,
     assert_same_result,
     command,
     metrics,
@@ -32,32 +32,6 @@ def damage(folder, name):
     files = [p for p in (folder / "checkpoints" / name).rglob("*") if p.is_file()]
     largest = max(files, key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-
-
-class StopAfter(Interrupt):
-    """Stands in for ``Interrupt``: a signal after so many looks at it."""
-
-    looks = 0
-    limit = 0
-
-    def __init__(self):
-        pass
-
-    def __enter__(self):
-        type(self).looks = 0
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def signal(self):
-        type(self).looks += 1
-        return signal.SIGINT if self.looks > self.limit else 0
-
-    @property
-    def status(self):
-        return 130
 
 
 @pytest.fixture

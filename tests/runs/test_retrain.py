@@ -18,39 +18,16 @@ from evojax_mtl.runs.retrain.plan import channel_moments
 from evojax_mtl.runs.retrain.settings import preset
 from evojax_mtl.runs.retrain.weights import read_weights
 from evojax_mtl.runs.runner import Pacer
-from evojax_mtl.runs.signals import Interrupt
 from evojax_mtl.tasks.sources import load_tasks
-from tests.runs.helpers import metrics, summary
+from tests.runs.helpers import StopAfter, metrics, summary
 
 # Few convolutions, so that they compile quickly.
 FIRST = [0, 1, 6, 6] * 10
 SECOND = [0, 1, 6, 7] * 10
 
 
-class StopAfter(Interrupt):
-    """Stands in for ``Interrupt``: a signal after so many looks at it."""
-
-    looks = 0
-    limit = 0
-
-    def __init__(self):
-        pass
-
-    def __enter__(self):
-        type(self).looks = 0
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def signal(self):
-        type(self).looks += 1
-        return signal.SIGTERM if self.looks > self.limit else 0
-
-    @property
-    def status(self):
-        return 128 + signal.SIGTERM
+class Terminate(StopAfter):
+    number = signal.SIGTERM
 
 
 def make_run(path, networks, **config):
@@ -211,8 +188,8 @@ def test_interrupted_resumes_to_the_same_bits(
     # two steps at a time: stops within epochs, between them, and in the second task
     monkeypatch.setattr(Pacer, "stop", lambda self, tick, ticks: min(ticks, tick + 2))
     with monkeypatch.context() as patch:
-        patch.setattr(launch, "Interrupt", StopAfter)
-        patch.setattr(StopAfter, "limit", looks)
+        patch.setattr(launch, "Interrupt", Terminate)
+        patch.setattr(Terminate, "limit", looks)
         retrain(run, "--scale", "tiny", "--out", out, status=143)
     assert summary(out)["status"] == "interrupted"
     assert f"evojax-mtl retrain --resume {out}" in capsys.readouterr().out

@@ -185,7 +185,9 @@ def test_it_learns_more_than_the_best_of_random_networks(case):
     # as many random networks as were evaluated
     budget = int(metrics["evaluations"]) * generations
     random = [case.test(case.init(seed)).mean() for seed in range(budget)]
-    assert np.mean(metrics.get("kept", metrics["validation"])) > 0.8
+    # cells: the best of a generation is chosen by samples, the best so far is kept
+    told = "kept" if case.search.method == "emt-nas" else "validation"
+    assert np.mean(metrics[told]) > 0.8
     assert case.test(state).mean() > max(0.8, 1.5 / CLASSES, *random)
 
 

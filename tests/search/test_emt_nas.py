@@ -149,15 +149,43 @@ def test_tasking_says_what_is_shared(changes, supernets, populations):
     assert state.kept.genome.shape[0] == 2
 
 
-def test_single_tasking_mates_within_tasks():
-    made = search(tasking="single")
-    fitness = jnp.array([[0.5, 0.1, 0.4], [0.2, 0.9, 0.3]])
-    mating = jax.jit(made._mate_alone)(jax.random.key(0), fitness, 1.0)
-    own = np.arange(2)[:, None]
-    np.testing.assert_array_equal(np.asarray(mating.mapped) // 3, own + [[0, 0, 0]] * 2)
-    assert (np.asarray(mating.parents) // 3 == own[..., None]).all()
-    pairs = np.asarray(mating.pair)
-    assert not set(pairs[0]) & set(pairs[1])
+def test_what_is_not_finite_stays_the_worst_whatever_its_parent_was():
+    made = search(population=3)
+    data = easy_data().dataset(0)
+    state = jax.jit(made.init)(jax.random.key(0), made.hyperparameters(), data)
+    tally = state.tally.replace(
+        right=jnp.array([[1, 4, 2], [2, 2, 2]]),
+        seen=jnp.full((2, 3), 4),
+        finite=jnp.array([[True, False, True], [True] * 3]),
+    )
+    good = jnp.full((2, 3), 0.9)
+    state = state.replace(
+        tally=tally,
+        generation=jnp.int32(1),
+        inherited=good,
+        parents=1 - state.parents % 2,
+        fitness=jnp.full((2, 3), -2.0),
+    )
+    chosen = jax.jit(made._select)(state)
+    assert (np.asarray(chosen.fitness[0])[:2] > 0.25).all()
+    assert chosen.fitness[0, 2] == WORST
+
+
+def test_closed_blocks_keep_their_weights_and_momentum(case):
+    state, _ = case.run(0, 1)
+    task = int(case.search.turns[0][0])
+    fast = jax.tree.map(lambda m: m + 1, state.system.momentum)
+    state = state.replace(system=state.system.replace(momentum=fast))
+    after, _ = case.advance(state, start=0, stop=2)
+    for before, now in (
+        (state.params, after.params),
+        (state.system.momentum, after.system.momentum),
+    ):
+        old, new = (tree["supernets"]["stack_0"]["kernel"] for tree in (before, now))
+        moved = np.asarray((old != new).any(axis=(-1, -2)))[task, 0]
+        both = np.concatenate([after.parents[task], after.children[task]])
+        loose = [np.asarray(wirings(jnp.asarray(g), 1)[0].loose[0]) for g in both]
+        assert any((moved == flags).all() for flags in loose)
 
 
 def test_a_running_accuracy_counts_those_before_too():

@@ -19,10 +19,10 @@ def write(library, folder, name, features, splits):
             )
 
         def _split_generators(self, manager):
-            return {split: enumerate(rows) for split, rows in splits.items()}
+            return {name: self._generate_examples(r) for name, r in splits.items()}
 
-        def _generate_examples(self):
-            raise NotImplementedError
+        def _generate_examples(self, rows):
+            yield from enumerate(rows)
 
     Builder.name = name
     builder = Builder(data_dir=str(folder), file_format="array_record")
