@@ -79,12 +79,16 @@ def read_genotype(path: Path, task: str | None = None) -> Code:
     Raises:
       UserError: if the file cannot be read, or as ``genotype_from_json``.
     """
+    return genotype_from_json(read_json(path), task, str(path))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file that should hold genotypes holds; ``UserError`` otherwise."""
     try:
-        parsed = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"no JSON: {error}"
-        raise UserError(f"{path}: cannot read a genotype: {reason}") from error
-    return genotype_from_json(parsed, task, str(path))
+        raise UserError(f"{path}: cannot read a genotype: {reason}") from None
 
 
 def genotype_from_json(

@@ -36,7 +36,7 @@ def start(settings: Settings, out: Path | None) -> int:
         RunFolder.check_free(out)
     began = time.monotonic()
     use_cores()
-    tasks = load(settings)
+    tasks = load(settings.tasks, settings.data_dir, settings.config)
     settings = dataclasses.replace(settings, mesh=choose_mesh(settings, len(tasks)))
     name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
     path = out or fresh_folder(name)
@@ -69,7 +69,7 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         )
     began = time.monotonic()
     use_cores(math.prod(settings.mesh.values()))
-    tasks = load(settings)
+    tasks = load(settings.tasks, settings.data_dir, settings.config)
     choose_mesh(settings, len(tasks))
 
     def create() -> RunFolder:
@@ -94,15 +94,20 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
     return _run(settings, tasks, out or folder.path, create, begin, began)
 
 
-def load(settings: Settings) -> list[Task]:
-    """The tasks that the settings name."""
-    config = settings.config
+def load(names: str, data_dir: str | None, limits: Any) -> list[Task]:
+    """The tasks of some sources.
+
+    Args:
+      names: the sources, joined by comma.
+      data_dir: folder of the data sets; None for the default.
+      limits: has ``image_size``, ``max_tasks`` and ``max_classes``.
+    """
     return sources.load_tasks(
-        settings.tasks,
-        data_dir=Path(settings.data_dir) if settings.data_dir else None,
-        image_size=config.image_size,
-        max_tasks=config.max_tasks,
-        max_classes=config.max_classes,
+        names,
+        data_dir=Path(data_dir) if data_dir else None,
+        image_size=limits.image_size,
+        max_tasks=limits.max_tasks,
+        max_classes=limits.max_classes,
     )
 
 

@@ -61,3 +61,11 @@ def compare(results: dict[str, dict]) -> list[dict]:
         gap = float(np.mean(second) - np.mean(first))
         rows.append({"methods": [a, b], "gap": gap, "p": float(test.pvalue)})
     return rows
+
+
+def write(name: str, record: dict) -> Path:
+    """``results/NAME.json``; returns its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path

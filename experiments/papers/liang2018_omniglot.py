@@ -36,11 +36,10 @@ training lengthens, a tenth of the paper's iterations in.
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 
 from evojax_mtl.runs.summary import mean_and_error
-from experiments.papers.cards import RESULTS, command, compare, run
+from experiments.papers.cards import command, compare, run, write
 
 METHODS = ("single-task", "soft-ordering", "ctr")
 GRID = {"learning_rate": (1e-3, 2e-3), "dropout": (0.1, 0.3, 0.5)}
@@ -109,9 +108,7 @@ def main() -> None:
         "results": results,
         "comparisons": compare(results) if chosen.seeds > 1 else [],
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"liang2018_omniglot_{chosen.scale}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path = write(f"liang2018_omniglot_{chosen.scale}", record)
     for method, result in results.items():
         mean, error = mean_and_error([100 * accuracy for accuracy in result["test"]])
         print(f"{method:14} test {mean:.2f} +- {error:.2f} %, paper {PAPER[method]} %")

@@ -18,14 +18,13 @@ Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about ten minutes a ru
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
 from evojax_mtl.runs.folder import RunFolder
 from evojax_mtl.runs.summary import mean_and_error
-from experiments.papers.cards import RESULTS, command, compare, run
+from experiments.papers.cards import command, compare, run, write
 
 Options = dict[str, object]
 SINGLE: Options = {"tasking": "single"}
@@ -106,9 +105,7 @@ def main() -> None:
         "results": results,
         "comparisons": compare(results) if chosen.seeds > 1 else [],
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"liao2023_multitasking_table{chosen.table}_{chosen.scale}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path = write(f"liao2023_multitasking_table{chosen.table}_{chosen.scale}", record)
     for name, result in results.items():
         mean, error = mean_and_error([100 * accuracy for accuracy in result["test"]])
         print(f"{name:34} test {mean:.2f} +- {error:.2f} %, {result['reached']}")

@@ -1,6 +1,5 @@
 """Whose cells a retraining takes: a run's, a file's or published ones."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from evojax_mtl.genomes.genotypes import (
     Code,
     find_genotype,
     genotype_from_json,
+    read_json,
 )
 from evojax_mtl.methods import unknown
 
@@ -85,15 +85,7 @@ def find(genotype: str, search: int | None) -> Found:
         if search is not None:
             raise UserError("--search: only a sweep of searches has several")
         return Found(genotype, {"": find_genotype(genotype)})
-    return Found(genotype, _codes(_read(path), search, str(path)))
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or f"no JSON: {error}"
-        raise UserError(f"{path}: cannot read a genotype: {reason}") from None
+    return Found(genotype, _codes(read_json(path), search, str(path)))
 
 
 def _codes(parsed: Any, search: int | None, where: str) -> dict[str, Code]:

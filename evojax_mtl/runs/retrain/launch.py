@@ -9,13 +9,12 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.methods import unknown
 from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.folder import RunFolder, fresh_folder
-from evojax_mtl.runs.launch import announce, compare_versions
+from evojax_mtl.runs.launch import announce, compare_versions, load
 from evojax_mtl.runs.retrain.genotypes import Found
 from evojax_mtl.runs.retrain.plan import Plan, make_plan
 from evojax_mtl.runs.retrain.runner import RetrainRunner
 from evojax_mtl.runs.retrain.settings import Job, RetrainSettings
 from evojax_mtl.runs.signals import Interrupt
-from evojax_mtl.tasks import sources
 from evojax_mtl.tasks.task import Task
 
 
@@ -44,7 +43,8 @@ def start(
     if out is not None:
         RunFolder.check_free(out)
     began = time.monotonic()
-    tasks = {loaded.name: loaded for loaded in _load(settings)}
+    loaded = load(settings.tasks, settings.data_dir, settings.data)
+    tasks = {one.name: one for one in loaded}
     if task is not None and task not in tasks:
         raise UserError(f"--task: {unknown(task, tasks)}")
     names = list(tasks) if task is None else [task]
@@ -72,7 +72,8 @@ def resume(folder: RunFolder) -> int:
     """
     began = time.monotonic()
     settings = RetrainSettings.from_json(folder.read_config())
-    tasks = {loaded.name: loaded for loaded in _load(settings)}
+    loaded = load(settings.tasks, settings.data_dir, settings.data)
+    tasks = {one.name: one for one in loaded}
     for job in settings.jobs:
         if job.task not in tasks:
             raise UserError(f"{folder.path}: task {job.task!r}: no longer there")
@@ -80,17 +81,6 @@ def resume(folder: RunFolder) -> int:
     plans = _plans(settings, tasks)
     return _run(
         settings, plans, folder.path, lambda: folder, began, RetrainRunner.resume
-    )
-
-
-def _load(settings: RetrainSettings) -> list[Task]:
-    data = settings.data
-    return sources.load_tasks(
-        settings.tasks,
-        data_dir=Path(settings.data_dir) if settings.data_dir else None,
-        image_size=data.image_size,
-        max_tasks=data.max_tasks,
-        max_classes=data.max_classes,
     )
 
 
