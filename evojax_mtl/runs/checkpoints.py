@@ -29,6 +29,11 @@ from evojax_mtl.runs.folder import warn, write_atomically
 KEEP = 3
 # Orbax declares its trees with recursive types that type checkers cannot follow.
 _save: Callable[[str, Any], None] = ocp.save
+# Where devices hold copies of an array, each would cut its part out of it and so
+# compile a program an array.
+_WHOLE = ocp.options.ArrayOptions(
+    saving=ocp.options.ArrayOptions.Saving(use_replica_parallel=False)
+)
 _load: Callable[[str, Any], Any] = ocp.load
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"\d{8}-\d{8}")
@@ -111,7 +116,8 @@ class Checkpoints:
             self._remove(partial)
             self.path.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
-            _save(str((partial / "state").absolute()), _leaves(state))
+            with ocp.Context(array_options=_WHOLE):
+                _save(str((partial / "state").absolute()), _leaves(state))
             files = sorted(p for p in partial.rglob("*") if p.is_file())
             manifest = {
                 "position": asdict(position),

@@ -5,6 +5,7 @@ Shape legend: ``P`` searches, ``T`` tasks. Where ``P`` is 1 no array has the axi
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,30 +20,55 @@ POPULATION = PartitionSpec("population")
 EVERYWHERE = PartitionSpec()
 
 
+# XLA's other way to write kernels for CPU: done in two thirds of the time, and the
+# kernels take about a tenth longer.
+_BRIEF: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
+
+
 class _Prepared:
     """A jitted function that can be compiled before it is needed."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._compiled: dict[Any, Any] = {}
+    def __init__(
+        self, function: Callable[..., Any], brief: bool = False, **options: Any
+    ) -> None:
+        """Compiles nothing yet.
 
-    def prepare(self, *arguments: Any) -> Callable[..., Any]:
-        """Compiles for arguments of these shapes, once; returns the program.
-
-        The program takes their leaves as one list.
+        Args:
+          function: pure.
+          brief: whether it runs so seldom that compiling it soon matters more.
+          options: those of ``jax.jit``.
         """
-        leaves, structure = jax.tree.flatten(arguments)
-        shapes = tuple((np.shape(x), str(jax.dtypes.result_type(x))) for x in leaves)
-        if (structure, shapes) not in self._compiled:
+        self._function = jax.jit(function, **options)
+        self._options = _BRIEF if brief and jax.default_backend() == "cpu" else None
+        self._compiled: dict[Any, Future[Any]] = {}
 
-            def flat(leaves: list[Any]) -> Any:
-                return self._function(*jax.tree.unflatten(structure, leaves))
+    def prepare(self, pool: Executor, *arguments: Any) -> Any:
+        """Compiles in ``pool`` for arguments of these shapes, once; returns at once.
 
-            self._compiled[structure, shapes] = jax.jit(flat).lower(leaves).compile()
-        return self._compiled[structure, shapes]
+        Tracing holds the interpreter and is done here. Returns the shapes of the
+        results where they were not known, else None.
+        """
+        key = self._key(arguments)
+        if key in self._compiled:
+            return None
+        traced = self._function.trace(*arguments)
+        lowered = traced.lower()
+        self._compiled[key] = pool.submit(lambda: lowered.compile(self._options))
+        return traced.out_info
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.prepare(*arguments)(jax.tree.leaves(arguments))
+        """Calls the program of these shapes; compiles it if that was not done."""
+        key = self._key(arguments)
+        if key not in self._compiled:
+            with ThreadPoolExecutor(1) as pool:
+                self.prepare(pool, *arguments)
+        return self._compiled[key].result()(*arguments)
+
+    @staticmethod
+    def _key(arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        kinds = tuple((np.shape(x), str(jax.dtypes.result_type(x))) for x in leaves)
+        return structure, kinds
 
 
 class Program:
@@ -90,16 +116,18 @@ class Program:
         self.ticks = search.ticks(self.data)
         self.phases = search.phases(self.data)
         # states return placed as they came, or the next call would compile anew
-        self._init = jax.jit(
-            self._map(_seeded(search), swept), out_shardings=self._searches
+        self._init = _Prepared(
+            self._map(_seeded(search), swept),
+            brief=True,
+            out_shardings=self._searches,
         )
-        self._advance = jax.jit(
+        self._advance = _Prepared(
             self._map(_advanced(search), swept, extra=3),
             donate_argnums=0,
             out_shardings=self._searches,
         )
-        self._test = _Prepared(self._map(search.test, swept, extra=1))
-        self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s))
+        self._test = _Prepared(self._map(search.test, swept, extra=1), brief=True)
+        self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s), brief=True)
 
     def _map(
         self, function: Callable[..., Any], swept: bool, extra: int = 1
@@ -131,16 +159,27 @@ class Program:
 
     def init(self) -> Any:
         """The state before generation 0."""
-        seeds = self._seeds if self.batched else self._seeds[0]
-        return self._init(seeds, self._hyperparameters, self.data)
+        return self._init(*self._beginning())
 
-    def prepare(self, state: Any) -> None:
-        """Compiles what the end of the run needs, for a state of these shapes."""
-        self._test.prepare(state, self._hyperparameters, _only(self.data, TEST))
-        if self.batched:
-            self._take.prepare(state, np.int32(0))
-        # Windowed data compiles its exchange of windows.
-        self._task_data.dataset(1)
+    def _beginning(self) -> tuple[Any, ...]:
+        seeds = self._seeds if self.batched else self._seeds[0]
+        return seeds, self._hyperparameters, self.data
+
+    def prepare(self, state: Any = None) -> None:
+        """Compiles what a run from ``state`` on needs; from ``init`` on by default.
+
+        Programs compile side by side: one alone leaves most cores idle.
+        """
+        rates, data, number = self._hyperparameters, self.data, np.int32(0)
+        with ThreadPoolExecutor() as pool:
+            if state is None:
+                state = self._placed(self._init.prepare(pool, *self._beginning()))
+            self._advance.prepare(pool, state, rates, data, number, number)
+            self._test.prepare(pool, state, rates, _only(data, TEST))
+            if self.batched:
+                self._take.prepare(pool, state, number)
+            # windowed data compiles its exchange of windows
+            self._task_data.dataset(1)
 
     def advance(self, state: Any, start: int, stop: int) -> tuple[Any, dict[str, Any]]:
         """Runs ticks ``start`` to ``stop`` of the generation; ``state`` is used up."""
@@ -179,11 +218,17 @@ class Program:
         """The abstract state of these capacities, to restore a saved one into."""
         one = self.search.restore_template(static, self._rates, self.data)
         leading = (self.population,) if self.batched else ()
+        return self._placed(
+            jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((*leading, *x.shape), x.dtype), one
+            )
+        )
+
+    def _placed(self, state: Any) -> Any:
+        """Shapes of a state, with the devices that it is spread over."""
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                (*leading, *x.shape), x.dtype, sharding=self._searches
-            ),
-            one,
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._searches),
+            state,
         )
 
 

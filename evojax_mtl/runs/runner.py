@@ -91,8 +91,8 @@ class Runner:
 
     def start(self) -> int:
         """A new run; returns the exit status."""
+        self.program.prepare()
         state = self.program.init()
-        self.program.prepare(state)
         validation = self.program.score(state, VALIDATION)
         self._record(0, {"validation": validation, "evaluations": 0}, 0.0)
         self._save(state, Position())

@@ -154,7 +154,11 @@ class CTR(RoutedSearch):
 
     def _inherit(self, tree: Any) -> Any:
         """Challengers become copies of champions."""
-        return self._map_individuals(lambda x: x.at[:, 1].set(x[:, 0]), tree)
+
+        def copy(pairs):
+            return jnp.broadcast_to(pairs[:, :1], pairs.shape)
+
+        return self._map_individuals(copy, tree)
 
     def replace(
         self, state: RoutedState, fitness: Float[Array, "T I"]
@@ -163,8 +167,9 @@ class CTR(RoutedSearch):
         wins = fitness[:, 1] > fitness[:, 0]
 
         def promote(pairs):
-            better = wins.reshape(-1, *[1] * (pairs.ndim - 2))
-            return pairs.at[:, 0].set(jnp.where(better, pairs[:, 1], pairs[:, 0]))
+            better = jnp.stack([wins, jnp.zeros_like(wins)], axis=1)
+            better = better.reshape(*better.shape, *[1] * (pairs.ndim - 2))
+            return jnp.where(better, pairs[:, 1:], pairs)
 
         state = state.replace(
             params=self._map_individuals(promote, state.params),
