@@ -29,9 +29,10 @@ class Method:
       status: what has been checked.
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
-        ``Dataset``, or ``factory(config, data, mesh)`` to spread over the other axes
-        of ``mesh_axes``; it returns a ``Search``.
-      mesh_axes: axes of devices that it can spread over.
+        ``Dataset``, or ``factory(config, data, mesh)`` to spread over the axes of
+        ``mesh_axes``; it returns a ``Search``.
+      mesh_axes: axes of devices that one search can spread over. The searches of a
+        sweep spread over ``population`` whatever the method.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Method:
     status: str
     config: type[SearchConfig]
     factory: str
-    mesh_axes: tuple[str, ...] = ("population",)
+    mesh_axes: tuple[str, ...] = ()
 
     def configure(self, scale: str) -> Any:
         """The config at ``scale``; ``UserError`` for an unknown scale."""
@@ -66,7 +67,7 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=SingleTaskConfig,
             factory="evojax_mtl.search.single_task:SingleTask",
-            mesh_axes=("population", "tasks"),
+            mesh_axes=("tasks",),
         ),
         Method(
             name="soft-ordering",
@@ -75,7 +76,7 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=SoftOrderingConfig,
             factory="evojax_mtl.search.soft_ordering:SoftOrdering",
-            mesh_axes=("population", "tasks"),
+            mesh_axes=("tasks",),
         ),
         Method(
             name="ctr",
@@ -84,7 +85,7 @@ METHODS: dict[str, Method] = {
             status="implemented",
             config=CTRConfig,
             factory="evojax_mtl.search.ctr:CTR",
-            mesh_axes=("population", "tasks"),
+            mesh_axes=("tasks",),
         ),
         Method(
             name="emt-nas",

@@ -133,10 +133,11 @@ def _mesh(method: Method, text: str) -> dict[str, int]:
             raise UserError(
                 f"--mesh: found {axis}={count}, must be a number of devices, at least 1"
             )
-        if int(count) > 1 and axis not in method.mesh_axes:
+        allowed = {"population", *method.mesh_axes}
+        if int(count) > 1 and axis not in allowed:
             raise UserError(
                 f"--mesh: {method.name} cannot spread over {axis!r}; "
-                f"allowed: {', '.join(method.mesh_axes)}"
+                f"allowed: {', '.join(sorted(allowed))}"
             )
         mesh[axis] = int(count)
     return mesh

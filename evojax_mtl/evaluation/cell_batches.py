@@ -97,6 +97,33 @@ def minibatch(data: Dataset, task: Array, rows: Int[Array, "B"]) -> Minibatch:
     )
 
 
+def scored_minibatch(
+    data: Dataset,
+    split: int,
+    task: Int[Array, ""],
+    index: Int[Array, ""],
+    batch: int,
+    key: Array | None = None,
+    ordered: Bool[Array, ""] | bool = True,
+) -> Minibatch:
+    """Batch ``index`` of a pass over a split of a task; a random one by ``key``.
+
+    ``ordered`` says that it is of the pass, whatever the key.
+    Each batch of a pass takes examples from all over the split, which may be sorted by
+    class: batch norms may use the batch's statistics.
+    """
+    size = data.sizes[split, task]
+    position = index + data.batches(split, batch) * jnp.arange(batch)
+    valid = position < size
+    rows = data.members[split, task, position % size]
+    if key is not None:
+        drawn, fresh = epoch_rows(key, data, split, task, 0, batch)
+        rows = jnp.where(ordered, rows, drawn)
+        valid = jnp.where(ordered, valid, fresh)
+    examples = minibatch(data, task, rows)
+    return examples._replace(mask=examples.mask & valid)
+
+
 def turns(sizes: np.ndarray, batches: int | None, batch: int) -> tuple[Any, Any]:
     """Task and number of each mini-batch of a generation, the tasks mixed evenly."""
     counts = [batches or -(-int(size) // batch) for size in sizes]

@@ -1,7 +1,8 @@
 """Sampled training and sampled evaluation of cells in supernets (Liao 2023, 3.3).
 
-Shape legend: ``S`` supernets, ``T`` tasks, ``B`` images, ``D`` features, ``L`` outputs
-of the widest task, ``E = 10`` edges a cell, ``n`` cells in a stack.
+Shape legend: ``S`` supernets, ``T`` tasks, ``U`` individuals at once, ``B`` images,
+``D`` features, ``L`` outputs of the widest task, ``E = 10`` edges a cell, ``n`` cells
+in a stack.
 
 A *system* is what all tasks have: ``supernets``, trees of ``CellSupernet`` stacked over
 ``S``, and ``decoder``, the classifiers, stacked over ``T``. Weights, momentum and, but
@@ -31,8 +32,8 @@ from evojax_mtl.networks.cell_supernet import (
 from evojax_mtl.pytrees import Pytree
 
 Tree = dict[str, Any]
-DATA = PartitionSpec("data")
-EVERYWHERE = PartitionSpec()
+DATA = ("data",)
+UNITS = ("population",)
 MOVING = 0.1
 """Share of a batch's statistics in the running ones, PyTorch's."""
 
@@ -139,32 +140,42 @@ def _unbiased(found: Tree, images: Array) -> Tree:
     return jax.tree_util.tree_map_with_path(visit, found)
 
 
+def data_axis(mesh: Mesh | None) -> str | None:
+    """The axis of devices that share a batch, if there is one."""
+    return "data" if mesh is not None and "data" in mesh.axis_names else None
+
+
 def _spread(
-    function: Callable[..., Any], mesh: Mesh | None, whole: int, outputs: int
+    function: Callable[..., Any],
+    mesh: Mesh | None,
+    parts: Sequence[tuple[str, ...]],
+    results: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
-    """``function`` on parts of the batch, where ``mesh`` has an axis ``data``.
+    """``function`` on the devices of ``mesh``; itself where there is none.
 
     Args:
-      function: its results are equal on all devices.
-      mesh: devices; None for one.
-      whole: arguments, the first ones, that each device gets whole.
-      outputs: number of results.
+      function: its results are equal on all devices that ``results`` does not name.
+      mesh: devices, of axes ``population`` and ``data`` or one of them.
+      parts: axes that each argument's leading axes are divided over, where the mesh
+        has them.
+      results: likewise of every result.
     """
     if mesh is None:
         return function
 
-    def call(*arguments):
-        rest = len(arguments) - whole
-        return jax.shard_map(
-            function,
-            mesh=mesh,
-            in_specs=(EVERYWHERE,) * whole + (DATA,) * rest,
-            out_specs=(EVERYWHERE,) * outputs,
-            # the sums over devices make results equal, which the check cannot see
-            check_vma=False,
-        )(*arguments)
+    there = mesh.axis_names
 
-    return call
+    def spec(axes):
+        return PartitionSpec(*(axis if axis in there else None for axis in axes))
+
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=tuple(spec(axes) for axes in parts),
+        out_specs=spec(results),
+        # the sums over devices make results equal, which the check cannot see
+        check_vma=False,
+    )
 
 
 def train_batch(
@@ -190,7 +201,7 @@ def train_batch(
       key: dropout's and drop-path's.
       rates: learning rate and so on.
       repeats: normal cells in a row.
-      mesh: devices that share the batch, an axis ``data``; None for one device.
+      mesh: devices, those of an axis ``data`` share the batch; None for one device.
 
     Returns:
       The system, the loss (nats), and whether the step was taken: one whose loss or
@@ -205,7 +216,7 @@ def train_batch(
     flat = jax.random.uniform(drop_key, (size * features,)) >= rates.dropout
     keep = flat.reshape(size, features) / (1 - rates.dropout)
     factors = _factors(path_key, wiring, rates.drop_path)
-    axis = None if mesh is None else "data"
+    axis = data_axis(mesh)
 
     def add(tree):
         return tree if axis is None else jax.lax.psum(tree, axis)
@@ -234,7 +245,7 @@ def train_batch(
         value, wrong, slopes = add((value, wrong, slopes))
         return value, found, wrong, slopes
 
-    spread = _spread(differentiate, mesh, whole=4, outputs=4)
+    spread = _spread(differentiate, mesh, [(), (), (), (), DATA, DATA])
     value, found, wrong, slopes = spread(weights, moments, wiring, factors, batch, keep)
     finite = wrong == 0
     for leaf in jax.tree.leaves(slopes):
@@ -269,34 +280,50 @@ def train_batch(
 
 def score(
     system: System,
-    genome: Int[Array, "2 5 4"],
-    supernet: Int[Array, ""],
-    task: Int[Array, ""],
-    batch: Minibatch,
+    genomes: Int[Array, "U 2 5 4"],
+    supernets: Int[Array, "U"],
+    tasks: Int[Array, "U"],
+    batches: Minibatch,
     *,
     running: bool,
     repeats: int,
     mesh: Mesh | None = None,
-) -> tuple[Int[Array, ""], Int[Array, ""], Bool[Array, ""]]:
+) -> tuple[Int[Array, "U"], Int[Array, "U"], Bool[Array, "U"]]:
     """Images classified right, images with a label, whether all logits are finite.
 
-    The arguments are those of ``train_batch``; ``running`` says whether batch norms use
-    the running statistics, or those of the batch.
+    Args:
+      system: the weights.
+      genomes: one for each of the ``U`` devices of the mesh's axis ``population``; one
+        alone without it.
+      supernets: which supernet, of each genome.
+      tasks: which decoder, likewise.
+      batches: images and labels, likewise.
+      running: whether batch norms use the running statistics, or those of the batch.
+      repeats: normal cells in a row.
+      mesh: devices, those of an axis ``data`` share each batch; None for one device.
     """
-    wiring = wirings(genome, repeats)
-    axis = None if mesh is None else "data"
+    axis = data_axis(mesh)
 
-    def count(weights, moments, wiring, batch):
+    def count(params, statistics, *one):
+        genome, supernet, task, batch = jax.tree.map(lambda x: x[0], one)
+        wiring = wirings(genome, repeats)
         logits, _ = run_network(
-            weights, moments, wiring, batch.images, running=running, axis=axis
+            _take(params, wiring, supernet, task),
+            _take(statistics, wiring, supernet, task),
+            wiring,
+            batch.images,
+            running=running,
+            axis=axis,
         )
         labels, mask = batch.labels[None], batch.mask[None]
         right = correct(logits[None], labels, mask, batch.classes[:1])[0]
         found = right, mask.sum(), (~jnp.isfinite(logits)).sum()
-        return found if axis is None else jax.lax.psum(found, axis)
+        found = found if axis is None else jax.lax.psum(found, axis)
+        return jax.tree.map(lambda x: x[None], found)
 
-    weights = _take(system.params, wiring, supernet, task)
-    moments = _take(system.statistics, wiring, supernet, task)
-    spread = _spread(count, mesh, whole=3, outputs=3)
-    right, seen, wrong = spread(weights, moments, wiring, batch)
+    parts = [(), (), UNITS, UNITS, UNITS, UNITS + DATA]
+    spread = _spread(count, mesh, parts, UNITS)
+    right, seen, wrong = spread(
+        system.params, system.statistics, genomes, supernets, tasks, batches
+    )
     return right, seen, wrong == 0

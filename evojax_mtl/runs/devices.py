@@ -63,14 +63,15 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
     """
     work = {"population": settings.population, "tasks": tasks}
     axes = find_method(settings.method).mesh_axes
+    sweep = settings.population > 1
     if "data" in axes:
         config = settings.config
         work["data"] = math.gcd(config.batch, config.evaluation_batch)
     if not settings.mesh:
         if jax.default_backend() != "cpu" or jax.process_count() > 1:
             return {}
-        alone = next(axis for axis in ("tasks", "data", "population") if axis in axes)
-        axis = alone if settings.population == 1 else "population"
+        alone = next((a for a in ("tasks", "data") if a in axes), "population")
+        axis = "population" if sweep else alone
         count = divisor(work[axis], min(_MOST, jax.device_count()))
         return {axis: count} if count > 1 else {}
     for name, count in settings.mesh.items():
@@ -79,12 +80,13 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
                 f"--mesh: found {name}={count}, must be at most the number of "
                 f"devices, {jax.device_count()}"
             )
-        if count > 1 and work[name] % count:
+        individuals = name == "population" and name in axes and not sweep
+        if count > 1 and work[name] % count and not individuals:
             raise UserError(
                 f"--mesh: found {name}={count}, must divide {_WORK[name]}, {work[name]}"
             )
     within = {name for name, n in settings.mesh.items() if n > 1} - {"population"}
-    if within and settings.population > 1:
+    if within and sweep:
         raise UserError(
             f"--mesh: found {min(within)} in a sweep, must be population: its searches "
             "are spread, each stays on one device"

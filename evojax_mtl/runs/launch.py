@@ -127,7 +127,7 @@ def build(settings: Settings, tasks: list[Task]) -> Program:
     }
     config = dataclasses.replace(settings.config, **counts)
     mesh = make_mesh(settings.mesh)
-    spreads = mesh is not None and "population" not in mesh.axis_names
+    spreads = mesh is not None and settings.population == 1
     return Program(
         factory(config, data, mesh) if spreads else factory(config, data),
         loaded,

@@ -48,13 +48,8 @@ from evojax_mtl.evaluation.cell_batches import (
     minibatch,
     turns,
 )
-from evojax_mtl.evaluation.cell_training import (
-    Rates,
-    System,
-    initial_system,
-    score,
-    train_batch,
-)
+from evojax_mtl.evaluation.cell_scoring import Scorer
+from evojax_mtl.evaluation.cell_training import Rates, initial_system, train_batch
 from evojax_mtl.evolution import multifactorial
 from evojax_mtl.genomes import cells
 from evojax_mtl.networks.cell_supernet import STACKS, CellSupernet
@@ -74,8 +69,9 @@ class EMTNAS:
       config: static choices.
       data: gives shapes, sizes and the mean of the images; the arrays are passed to
         each call.
-      mesh: devices that share every batch, an axis ``data`` that divides both batch
-        sizes; None for one device.
+      mesh: devices: of an axis ``data``, which divides both batch sizes, those that
+        share every batch; of an axis ``population``, those that measure individuals
+        side by side, and all train alike. None for one device.
     """
 
     method = "emt-nas"
@@ -104,11 +100,19 @@ class EMTNAS:
         self.populations = int(self.population.max()) + 1
         sizes = np.asarray(data.sizes)
         self.turns = turns(sizes[TRAIN], config.batches, config.batch)
-        parts = mesh.size if mesh else 1
+        parts = mesh.shape.get("data", 1) if mesh else 1
         whole = -(-data.split_sizes[VALIDATION] // parts) * parts
         self.evaluation_batch = min(config.evaluation_batch, whole)
         self.pipeline = Pipeline(
             *image_moments(data), config.crop, flip=config.flip == "on"
+        )
+        self.scorer = Scorer(
+            supernet=self.supernet,
+            pipeline=self.pipeline,
+            batch=self.evaluation_batch,
+            running=config.statistics == "running",
+            repeats=config.repeats,
+            mesh=mesh,
         )
 
     # The search protocol.
@@ -154,8 +158,9 @@ class EMTNAS:
     def phases(self, data: Dataset) -> tuple[tuple[str, int], ...]:
         """See ``Search.phases``."""
         trained = 1 + len(self.turns[0])
-        evaluated = trained + self.tasks * self.config.population
-        whole = self.tasks * data.batches(VALIDATION, self.evaluation_batch)
+        measured = self.tasks * self.config.population
+        evaluated = trained + -(-measured // self.scorer.side_by_side)
+        whole = self.scorer.passes(data, VALIDATION)
         return (
             ("evolution", 1),
             ("training", trained),
@@ -237,18 +242,23 @@ class EMTNAS:
         return sequential_vmap(self._test)(state, data)
 
     def _test(self, state, data):
-        count = data.batches(TEST, self.evaluation_batch)
         kept = state.kept
         system = state.system.replace(params=kept.params, statistics=kept.statistics)
+        count = data.batches(TEST, self.evaluation_batch)
 
         def add(tick, carry):
-            right, seen = carry
-            task, index = tick // count, tick % count
-            found = self._score(system, kept.genome[task], data, TEST, task, index)
-            return right.at[task].add(found[0]), seen.at[task].add(found[1])
+            task, index, valid = self.scorer.units(tick, count)
+            right, seen, _ = self.scorer.score(
+                system, kept.genome[task], data, TEST, task, index
+            )
+            counted = jnp.where(valid, task, self.tasks)
+            return [
+                total.at[counted].add(found, mode="drop")
+                for total, found in zip(carry, (right, seen), strict=True)
+            ]
 
-        zeros = jnp.zeros((self.tasks,), jnp.int32)
-        right, seen = jax.lax.fori_loop(0, self.tasks * count, add, (zeros, zeros))
+        zeros = [jnp.zeros((self.tasks,), jnp.int32)] * 2
+        right, seen = jax.lax.fori_loop(0, self.scorer.passes(data, TEST), add, zeros)
         return right / jnp.maximum(seen, 1)
 
     def describe(self, state: EMTNASState) -> dict[str, Any]:
@@ -354,74 +364,40 @@ class EMTNAS:
     def _measure(
         self, key: Array, data: Dataset, tick: Array, state: EMTNASState
     ) -> EMTNASState:
-        """One candidate on one random batch, or one batch of a whole pass."""
+        """Candidates on a random batch each, or batches of whole passes."""
         trained, _, selected = (last for _, last in self.phases(data)[1:4])
         whole = tick >= selected
         count = data.batches(VALIDATION, self.evaluation_batch)
-        individual, batch = tick - trained, tick - selected
-        task = jnp.where(whole, batch // count, individual // self.config.population)
-        n = jnp.where(whole, 0, individual % self.config.population)
+        task, index, valid = self.scorer.units(
+            jnp.where(whole, tick - selected, tick - trained),
+            jnp.where(whole, count, self.config.population),
+        )
+        n = jnp.where(whole, 0, index)
         population = jnp.asarray(self.population)[task]
         candidates = jnp.where(whole, state.parents, state.children)
-        draw_key = jax.random.fold_in(key, tick)
-        right, seen, finite = self._score(
+        number = task * self.config.population + index
+        right, seen, finite = self.scorer.score(
             state.system,
             candidates[population, n],
             data,
             VALIDATION,
             task,
-            jnp.where(whole, batch % count, 0),
-            (draw_key, whole),
+            index,
+            jax.vmap(partial(jax.random.fold_in, key))(number),
+            whole,
         )
-        tally, one = state.tally, jnp.where(whole, 0, 1)
+        # an index that is not there is not written
+        own = jnp.where(valid & ~whole, task, self.tasks)
+        all_own = jnp.where(valid & whole, task, self.tasks)
+        tally = state.tally
         tally = tally.replace(
-            right=tally.right.at[task, n].add(one * right),
-            seen=tally.seen.at[task, n].add(one * seen),
-            finite=tally.finite.at[task, n].set(
-                tally.finite[task, n] & (finite | whole)
-            ),
-            whole_right=tally.whole_right.at[task].add((1 - one) * right),
-            whole_seen=tally.whole_seen.at[task].add((1 - one) * seen),
+            right=tally.right.at[own, n].set(right, mode="drop"),
+            seen=tally.seen.at[own, n].set(seen, mode="drop"),
+            finite=tally.finite.at[own, n].set(finite, mode="drop"),
+            whole_right=tally.whole_right.at[all_own].add(right, mode="drop"),
+            whole_seen=tally.whole_seen.at[all_own].add(seen, mode="drop"),
         )
         return state.replace(tally=tally)
-
-    def _score(
-        self,
-        system: System,
-        genome: Array,
-        data: Dataset,
-        split: int,
-        task: Array,
-        index: Array,
-        shuffled: tuple[Array, Array] | None = None,
-    ) -> tuple[Array, Array, Array]:
-        """An individual on batch ``index`` of a split, or on a random one.
-
-        ``shuffled`` is a key, and whether the split's own order is kept after all. Each
-        batch of a pass takes examples from all over the split, which may be sorted by
-        class: batch norms may use the batch's statistics.
-        """
-        size, batch = data.sizes[split, task], self.evaluation_batch
-        position = index + data.batches(split, batch) * jnp.arange(batch)
-        valid = position < size
-        rows = data.members[split, task, position % size]
-        if shuffled is not None:
-            key, ordered = shuffled
-            drawn, fresh = epoch_rows(key, data, split, task, 0, batch)
-            rows = jnp.where(ordered, rows, drawn)
-            valid = jnp.where(ordered, valid, fresh)
-        examples = minibatch(data, task, rows)
-        plain = self.pipeline.plain(examples.images, task)
-        return score(
-            system,
-            genome,
-            jnp.asarray(self.supernet)[task],
-            task,
-            examples._replace(images=plain, mask=examples.mask & valid),
-            running=self.config.statistics == "running",
-            repeats=self.config.repeats,
-            mesh=self.mesh,
-        )
 
     def _select(self, state: EMTNASState) -> EMTNASState:
         """Re-evaluation and survival."""

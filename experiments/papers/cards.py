@@ -28,6 +28,31 @@ def finished(folder: Path) -> dict | None:
     return summary if summary.get("status") == "completed" else None
 
 
+def words(options: dict[str, object]) -> list[str]:
+    """The flags of a command line."""
+    pairs = ((f"--{k.replace('_', '-')}", str(v)) for k, v in options.items())
+    return list(itertools.chain.from_iterable(pairs))
+
+
+def once(folder: Path, begin: Sequence[str], resume: Sequence[str]) -> dict:
+    """The summary of what a command leaves in ``folder``, which runs unless it did.
+
+    Args:
+      folder: of the run.
+      begin: the command, without ``--out``.
+      resume: the command that goes on with it, without the folder.
+    """
+    if not finished(folder):
+        if any(folder.glob("checkpoints/*")):
+            command([*resume, str(folder)])
+        else:
+            command([*begin, "--out", str(folder)])
+    summary = finished(folder)
+    if summary is None:
+        sys.exit(f"{folder}: the run did not complete")
+    return summary
+
+
 def run(
     folder: Path, method: str, options: dict[str, object], flags: Sequence[str] = ()
 ) -> dict:
@@ -39,17 +64,13 @@ def run(
       options: values of its flags.
       flags: those without a value.
     """
-    if not finished(folder):
-        if any(folder.glob("checkpoints/*")):
-            command(["resume", str(folder)])
-        else:
-            pairs = ((f"--{k.replace('_', '-')}", str(v)) for k, v in options.items())
-            words = itertools.chain.from_iterable(pairs)
-            command(["run", method, *words, *flags, "--out", str(folder)])
-    summary = finished(folder)
-    if summary is None:
-        sys.exit(f"{folder}: the run did not complete")
-    return summary
+    return once(folder, ["run", method, *words(options), *flags], ["resume"])
+
+
+def retrain(folder: Path, genotype: str, options: dict[str, object]) -> dict:
+    """The summary of a retraining, from its folder if it is complete there."""
+    begin = ["retrain", genotype, *words(options)]
+    return once(folder, begin, ["retrain", "--resume"])
 
 
 def compare(results: dict[str, dict]) -> list[dict]:

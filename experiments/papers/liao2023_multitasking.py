@@ -1,52 +1,113 @@
-"""Liao 2023, Tables 2, 5 and 6: architectures that cross between tasks, or do not.
+"""Liao 2023, Tables 2, 3, 5 and 6: architectures that cross between tasks, or do not.
 
     python -m experiments.papers.liao2023_multitasking --table 5 --scale laptop
 
-Table 2 compares single-tasking with EMT-NAS, Table 5 all four of single- and
-multi-tasking with and without fitness re-evaluation, Table 6 random mating
-probabilities. Every variant gets the same data, weights' budget and evaluations. The
-accuracies are those of the best individual in the supernet, on the validation and test
-splits, without retraining, which ``evojax-mtl retrain`` does. Told beside them: seconds
-by phase, and how soon a variant's mean accuracy reached the last one of the first
-variant, in generations and in seconds.
+Tables 2 (MedMNIST) and 3 (CIFAR) compare single-tasking with EMT-NAS, Table 5 all four
+of single- and multi-tasking with and without fitness re-evaluation, Table 6 random
+mating probabilities. Every variant gets the same data, weights' budget and evaluations.
+
+Told of each variant: validation and test accuracy of what the search kept, in the
+supernet; test accuracy, parameters and multiply-adds of its genotypes after training
+from scratch (with stacks of 2 and of 3 normal cells in Table 3, at a scale below
+``paper`` of 1 and of 2), and in Table 5, for single-tasking, after training on the
+other task; seconds by phase; and how soon its mean accuracy reached the last one of the
+first variant, in generations and in seconds.
 
 Paper (five runs, retrained, CIFAR-10 / CIFAR-100): single-tasking 96.23 / 79.70, with
 re-evaluation 96.29 / 80.48, multi-tasking 96.49 / 80.68, with re-evaluation 96.73 /
 81.86 %, in 8.7 % less time than single-tasking. On MedMNIST 11 to 40 % less.
 
-Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about ten minutes a run.
+Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about ten minutes a search.
 """
 
 import argparse
+import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from evojax_mtl.runs.folder import RunFolder
 from evojax_mtl.runs.summary import mean_and_error
-from experiments.papers.cards import command, compare, run, write
+from experiments.papers.cards import command, compare, retrain, run, write
 
 Options = dict[str, object]
 SINGLE: Options = {"tasking": "single"}
 MULTI: Options = {"tasking": "multi"}
-TABLES: dict[str, dict[str, Options]] = {
-    "2": {
-        "single-tasking": SINGLE | {"reevaluation": "off"},
-        "multi-tasking with re-evaluation": MULTI | {"reevaluation": "on"},
-    },
-    "5": {
-        "single-tasking": SINGLE | {"reevaluation": "off"},
-        "single-tasking with re-evaluation": SINGLE | {"reevaluation": "on"},
-        "multi-tasking": MULTI | {"reevaluation": "off"},
-        "multi-tasking with re-evaluation": MULTI | {"reevaluation": "on"},
-    },
-    "6": {f"RMP {p}": {"random_mating": p} for p in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)},
+WITH: Options = {"reevaluation": "on"}
+WITHOUT: Options = {"reevaluation": "off"}
+PAIR: dict[str, Options] = {
+    "single-tasking": SINGLE | WITHOUT,
+    "multi-tasking with re-evaluation": MULTI | WITH,
+}
+
+
+class Table(NamedTuple):
+    """What a table of the paper compares.
+
+    Attributes:
+      variants: options of the searches.
+      tasks: on which, but at ``smoke``.
+      stacks: normal cells a stage of the networks trained from scratch, at ``paper``;
+        one less at other scales.
+      transfer: whether single-tasking's genotypes are trained on the other tasks too.
+    """
+
+    variants: dict[str, Options]
+    tasks: str
+    stacks: tuple[int, ...] = (2,)
+    transfer: bool = False
+
+
+MEDICAL, PHOTOGRAPHS = "medmnist:organa+blood", "cifar10+cifar100"
+TABLES: dict[str, Table] = {
+    "2": Table(PAIR, MEDICAL),
+    "3": Table(PAIR, PHOTOGRAPHS, (2, 3)),
+    "5": Table(
+        {
+            "single-tasking": SINGLE | WITHOUT,
+            "single-tasking with re-evaluation": SINGLE | WITH,
+            "multi-tasking": MULTI | WITHOUT,
+            "multi-tasking with re-evaluation": MULTI | WITH,
+        },
+        MEDICAL,
+        transfer=True,
+    ),
+    "6": Table(
+        {f"RMP {p}": {"random_mating": p} for p in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)},
+        MEDICAL,
+    ),
 }
 PHASES = ("training_seconds", "evaluation_seconds", "evolution_seconds")
 
 
+def tasks_of(table: str, scale: str, asked: str | None) -> str:
+    """The sources that a table is made on."""
+    return asked or ("digits" if scale == "smoke" else TABLES[table].tasks)
+
+
+def place(out: Path, table: str, scale: str, tasks: str) -> Path:
+    """The folder of a table's runs."""
+    return out / f"table{table}" / scale / tasks.replace(":", "-").replace(",", "-")
+
+
+def run_variant(
+    out: Path,
+    table: str,
+    scale: str,
+    tasks: str,
+    name: str,
+    changes: Options,
+    seed: int,
+) -> tuple[Path, dict]:
+    """Folder and summary of one search, which runs unless it did."""
+    folder = place(out, table, scale, tasks) / name.replace(" ", "-") / str(seed)
+    options: Options = {"tasks": tasks, "scale": scale} | changes | {"seed": seed}
+    return folder, run(folder, "emt-nas", options, ["--profile"])
+
+
 def measured(folder: Path, summary: dict) -> dict:
-    """What the card tells of one run."""
+    """What the card tells of one search."""
     lines = RunFolder(folder).read_metrics()[1:]
     return {
         "validation": summary["mean_validation"],
@@ -69,26 +130,64 @@ def reached(found: dict, goal: float) -> dict[str, float | None]:
     return {"generations": first + 1, "seconds": found["elapsed"][first]}
 
 
+def trained(folder: Path, name: str, options: Options) -> dict:
+    """The genotypes of a search after training from scratch, in a folder ``name``."""
+    summary = retrain(folder / name, str(folder), options)
+    keys = ("test", "parameters", "multiply_adds")
+    return {task["name"]: {k: task[k] for k in keys} for task in summary["tasks"]}
+
+
+def retrained(folder: Path, table: Table, options: Options, *, transfer: bool) -> dict:
+    """All trainings from scratch that a table asks for, after one search.
+
+    ``transfer``: each task's genotype on the other tasks too.
+    """
+    found: dict = {}
+    for stack in table.stacks:
+        stack = stack if options["scale"] == "paper" else stack - 1
+        own = options | {"stack": stack}
+        kind = f"stack {stack}"
+        found[kind] = trained(folder, f"retrain-stack{stack}", own)
+        pairs = itertools.permutations(found[kind], 2) if transfer else ()
+        for origin, task in pairs:
+            name = f"retrain-stack{stack}-{origin}-on-{task}"
+            moved = trained(folder, name, own | {"from": origin, "task": task})
+            found.setdefault(f"{kind}, transferred", {})[task] = moved[task]
+    return found
+
+
 def main() -> None:
     """Runs what is not there yet, and writes ``results/liao2023_...json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", choices=TABLES, default="5")
     parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="digits at smoke, else medmnist:organa+blood")
+    parser.add_argument("--tasks", help="digits at smoke, else those of the table")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument(
+        "--epochs", type=int, default=0, help="of training from scratch; 0: the scale's"
+    )
+    parser.add_argument(
+        "--no-retrain", action="store_true", help="leave out training from scratch"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/liao2023_multitasking"))
     chosen = parser.parse_args()
-    usual = "digits" if chosen.scale == "smoke" else "medmnist:organa+blood"
-    tasks = chosen.tasks or usual
-    out = chosen.out / f"table{chosen.table}" / chosen.scale
+    table = TABLES[chosen.table]
+    tasks = tasks_of(chosen.table, chosen.scale, chosen.tasks)
     results, folders = {}, []
-    for name, changes in TABLES[chosen.table].items():
-        options: Options = {"tasks": tasks, "scale": chosen.scale} | changes
+    for name, changes in table.variants.items():
         runs = []
         for seed in range(1, chosen.seeds + 1):
-            folder = out / name.replace(" ", "-") / str(seed)
-            summary = run(folder, "emt-nas", options | {"seed": seed}, ["--profile"])
-            runs.append(measured(folder, summary))
+            folder, summary = run_variant(
+                chosen.out, chosen.table, chosen.scale, tasks, name, changes, seed
+            )
+            told = measured(folder, summary)
+            if not chosen.no_retrain:
+                options: Options = {"scale": chosen.scale, "seed": seed}
+                if chosen.epochs:
+                    options["epochs"] = chosen.epochs
+                moves = table.transfer and changes.get("tasking") == "single"
+                told["retrained"] = retrained(folder, table, options, transfer=moves)
+            runs.append(told)
             folders.append(str(folder))
         results[name] = {key: [one[key] for one in runs] for key in runs[0]}
         baseline = results[next(iter(results))]
@@ -96,20 +195,35 @@ def main() -> None:
             reached(one, goal)
             for one, goal in zip(runs, baseline["validation"], strict=True)
         ]
+    out = place(chosen.out, chosen.table, chosen.scale, tasks)
     command(["report", *folders, "--out", str(out / "report.html")])
     record = {
         "table": chosen.table,
         "scale": chosen.scale,
         "tasks": tasks,
         "seeds": chosen.seeds,
+        "epochs": None if chosen.no_retrain else chosen.epochs or chosen.scale,
         "results": results,
         "comparisons": compare(results) if chosen.seeds > 1 else [],
     }
-    path = write(f"liao2023_multitasking_table{chosen.table}_{chosen.scale}", record)
+    name = f"liao2023_table{chosen.table}_{chosen.scale}_{out.name}"
+    path = write(name, record)
     for name, result in results.items():
-        mean, error = mean_and_error([100 * accuracy for accuracy in result["test"]])
-        print(f"{name:34} test {mean:.2f} +- {error:.2f} %, {result['reached']}")
+        print(f"{name:34} {_told(result)}")
     print(f"{path}; {out / 'report.html'}")
+
+
+def _told(result: dict) -> str:
+    mean, error = mean_and_error([100 * accuracy for accuracy in result["test"]])
+    line = f"test {mean:.2f} +- {error:.2f} %"
+    for kind in result.get("retrained", [{}])[0]:
+        tests = [
+            100 * np.mean([task["test"] for task in one[kind].values()])
+            for one in result["retrained"]
+        ]
+        mean, error = mean_and_error(tests)
+        line += f"; {kind}: {mean:.2f} +- {error:.2f} %"
+    return f"{line}; {result['reached']}"
 
 
 if __name__ == "__main__":

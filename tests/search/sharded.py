@@ -42,7 +42,7 @@ def main(path: str, methods: list[str]) -> None:
         assert len(leaf.sharding.device_set) == DEVICES
         outcome = program.advance(state, 0, program.ticks)
         arrays |= {f"{method}/{i}": x for i, x in enumerate(plain(outcome))}
-        for axis in set(METHODS[method].mesh_axes) - {"population"}:
+        for axis in METHODS[method].mesh_axes:
             outcome = spread_one(case, axis)
             arrays |= {f"{axis}/{method}/{i}": x for i, x in enumerate(outcome)}
     np.savez(path, **arrays)

@@ -203,7 +203,7 @@ def test_searches_vmapped_and_spread_over_devices_equal_a_loop(method, populatio
 
 @pytest.mark.parametrize(
     ("axis", "method"),
-    [(a, m) for m in METHODS for a in METHODS[m].mesh_axes if a != "population"],
+    [(axis, method) for method in METHODS for axis in METHODS[method].mesh_axes],
 )
 def test_one_search_on_two_devices_equals_one_device(axis, method, population):
     case = compiled(method)
