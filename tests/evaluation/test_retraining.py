@@ -245,16 +245,6 @@ def test_training_sees_augmented_images_and_the_test_normalised_ones():
     assert (np.asarray(counts.confusion).sum(0) > 0).sum() == 1
 
 
-def test_only_labelled_examples_count():
-    part = split(1, 6)
-    mask = np.array([True, False, True, False, False, True])
-    found = examples(Split(part.images, part.labels, mask))
-    assert isinstance(found, Examples)
-    np.testing.assert_array_equal(found.labels, part.labels[mask])
-    with pytest.raises(UserError, match="found none with a label"):
-        examples(Split(part.images, part.labels, mask & False))
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
