@@ -172,6 +172,11 @@ _IMAGENET: dict[str, Any] = {
     "hue": 0.2,
     "resident": 20_000,
 }
+"""DARTS' training on ImageNet. Differs from it: the network is EMT-NAS's, with dropout
+and without an auxiliary head; rectangles are cut out of the middle 256 x 256 pixels of
+a picture whose shorter side is 256, not out of the picture; mean and deviation are the
+examples' own. The paper's own recipe is in a supplement that was not found."""
+
 _IMAGENET_SIDES = {
     "tiny": (36, 32),
     "smoke": (72, 64),
