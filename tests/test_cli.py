@@ -152,6 +152,16 @@ def test_help_of_retraining_explains_every_field():
         assert "--from" in text
 
 
+def test_help_of_retraining_shows_the_recipes_defaults():
+    line = ("retrain", "emt-c10", "--recipe", "imagenet", "--scale", "paper", "--help")
+    _, page = process(*line)
+    text = " ".join(page.replace("│", " ").split())
+    assert "recipe imagenet" in text
+    for config in preset("emt-nas", "paper", {}, "imagenet").values():
+        for value in vars(config).values():
+            assert f"(default: {value})" in text
+
+
 def test_list_as_json(capsys):
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

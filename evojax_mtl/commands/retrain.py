@@ -48,6 +48,10 @@ class RetrainOptions:
     scale: str = "smoke"
     """Preset of the fields below: smoke, laptop, study, paper, tiny (a name)."""
 
+    recipe: str = "cifar"
+    """Training that the scale starts from: cifar, as KTNAS trains, or imagenet, as
+    DARTS does on ImageNet, with its stem (a name)."""
+
     seed: int = 0
     """Seed of weights, order and augmentation (integer)."""
 
@@ -102,14 +106,16 @@ def _read(
     """What a command line asks for, its jobs aside."""
     network = scan(words, "--network") or RetrainOptions.network
     scale = scan(words, "--scale") or RetrainOptions.scale
+    recipe = scan(words, "--recipe") or RetrainOptions.recipe
     run = _run_of(genotype)
     own = run is not None and scan(words, "--tasks") is None
     images = _images(run["config"]) if own else {}
-    configs = preset(network, scale, images)
+    configs = preset(network, scale, images, recipe)
     options = RetrainOptions(
         tasks=run["tasks"] if own else _DEFAULT_TASKS,
         network=network,
         scale=scale,
+        recipe=recipe,
         data_dir=Path(run["data_dir"]) if own and run.get("data_dir") else None,
     )
     parts = {"options": RetrainOptions} | parts_of(network)
@@ -121,7 +127,7 @@ def _read(
         description="Trains cells from scratch as a plain network and says how good "
         "it is. GENOTYPE is the folder of a run, a JSON file, or one of the published "
         "emt-c10, emt-c100, kt-c10, kt-c100. Defaults of scale "
-        f"{scale}, network {network}.",
+        f"{scale}, recipe {recipe}, network {network}.",
         default=target(options, **configs),
         flags=["from"]
         + [f.name for kind in parts.values() for f in dataclasses.fields(kind)],
@@ -134,6 +140,7 @@ def _read(
         tasks=options.tasks,
         network=network,
         scale=scale,
+        recipe=recipe,
         seed=options.seed,
         data_dir=str(options.data_dir.absolute()) if options.data_dir else None,
         architecture=parsed.architecture,

@@ -21,7 +21,11 @@ class RetrainConfig:
     """Training batch (examples a step)."""
 
     learning_rate: float = option(0.025, low=0.0)
-    """Learning rate of the first epoch; falls to 0 by a cosine (per step)."""
+    """Learning rate of the first epoch (per step)."""
+
+    decay: float | None = option(None, low=0.0, high=1.0)
+    """Learning rate of an epoch over that of the epoch before; None: it falls to 0 by a
+    cosine (fraction)."""
 
     momentum: float = option(0.9, low=0.0, below=1.0)
     """Momentum of SGD (fraction kept a step)."""
@@ -41,6 +45,9 @@ class RetrainConfig:
     auxiliary_weight: float = option(0.4, low=0.0)
     """Weight of the auxiliary head's loss, where there is a head (fraction)."""
 
+    label_smoothing: float = option(0.0, low=0.0, below=1.0)
+    """Share of a label that is spread over all classes in training (fraction)."""
+
     test_batch: int = option(256, low=1)
     """Test batch; no result depends on it (examples)."""
 
@@ -54,6 +61,6 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         """Checks the bounds."""
         check_bounds(self)
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "decay", "clip"):
             if getattr(self, name) == 0:
                 raise UserError(f"{flag(name)}: found 0.0, must be above 0")

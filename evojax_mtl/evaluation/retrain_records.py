@@ -6,23 +6,22 @@ channels, ``L`` classes.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from evojax_mtl.errors import UserError
 from evojax_mtl.pytrees import Pytree
-from evojax_mtl.tasks.task import Split
 
 Images = Float[Array, "B H W c"]
 
 
 class Examples(Pytree):
-    """Examples on the device, all of them with a label.
+    """Examples on the device.
 
     Attributes:
       images: 0 to 255.
-      labels: in ``[0, L)``.
+      labels: in ``[0, L)``; -1, in a test alone, for one that does not count.
     """
 
     images: UInt8[Array, "n H W c"]
@@ -63,24 +62,40 @@ class Training(Pytree):
     tally: Tally
 
 
+class Counts(Pytree):
+    """A test in counts, which add up over parts of the examples.
+
+    Attributes:
+      confusion: examples by true class, then by the class chosen.
+      among_five: examples whose class is among the five likeliest; None where there are
+        no more than five classes.
+    """
+
+    confusion: Int[Array, "L L"]
+    among_five: Int[Array, ""] | None
+
+
 class EpochMetrics(NamedTuple):
     """An epoch in numbers.
 
     Attributes:
       epoch: from 1.
       loss: mean cross-entropy of the training batches (nats), without the auxiliary
-        head's; NaN if no step was finite.
+        head's, of smoothed labels where they are smoothed; NaN if no step was finite.
       train_accuracy: share of the training examples that were classified right when
         their batch came, as augmented; NaN if no step was finite.
       skipped: steps whose gradient was not finite.
       accuracy: on the test examples, None where the epoch is not tested.
+      top_five: share of the test examples whose class is among the five likeliest; None
+        where the epoch is not tested or there are no more than five classes.
     """
 
     epoch: int
     loss: float
     train_accuracy: float
     skipped: int
-    accuracy: float | None
+    accuracy: float | None = None
+    top_five: float | None = None
 
 
 class Tested(NamedTuple):
@@ -89,12 +104,23 @@ class Tested(NamedTuple):
     Attributes:
       epoch: after which it was tested, from 1.
       accuracy: share classified right.
+      top_five: share whose class is among the five likeliest; None where there are no
+        more than five classes.
       confusion: ``(L, L)`` examples by true class, then by the class chosen.
     """
 
     epoch: int
     accuracy: float
+    top_five: float | None
     confusion: np.ndarray
+
+    @classmethod
+    def of(cls, epoch: int, counts: Counts) -> "Tested":
+        """What the counts of a whole test say."""
+        confusion, among_five = jax.device_get((counts.confusion, counts.among_five))
+        total = int(confusion.sum())
+        top_five = None if among_five is None else int(among_five) / total
+        return cls(epoch, int(np.trace(confusion)) / total, top_five, confusion)
 
 
 class Retrained(NamedTuple):
@@ -116,16 +142,3 @@ class Retrained(NamedTuple):
 def no_steps() -> Tally:
     """The tally that an epoch begins with."""
     return Tally(jnp.float32(0), jnp.int32(0), jnp.int32(0))
-
-
-def examples(split: Split) -> Examples:
-    """The labelled examples of a split, on the device.
-
-    Raises:
-      UserError: if there are none.
-    """
-    rows = np.flatnonzero(split.mask)
-    if not len(rows):
-        raise UserError("examples: found none with a label, must be 1 or more")
-    labels = np.asarray(split.labels)[rows].astype(np.int32)
-    return Examples(jnp.asarray(np.asarray(split.images)[rows]), jnp.asarray(labels))

@@ -13,6 +13,13 @@ That code reads the test accuracy every epoch and reports the best, a choice by 
 data; ``Retrained`` has it and the last epoch's, which is free of it. Differs besides:
 examples that do not fill a batch wait for the next epoch's shuffle, and a step whose
 gradient is not finite is skipped.
+
+``decay`` and ``label_smoothing`` are for DARTS' ImageNet recipe: a learning rate that
+falls by a factor each epoch, and in training the cross-entropy to the labels mixed with
+the uniform distribution.
+
+The examples may be larger than the device's memory: ``advance`` then gets an epoch's
+examples part by part, and ``test`` those of the test, each part of the same shapes.
 """
 
 from collections.abc import Callable
@@ -29,7 +36,9 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.evaluation.retrain_config import RetrainConfig
+from evojax_mtl.evaluation.retrain_data import examples
 from evojax_mtl.evaluation.retrain_records import (
+    Counts,
     EpochMetrics,
     Examples,
     Images,
@@ -37,7 +46,6 @@ from evojax_mtl.evaluation.retrain_records import (
     Tally,
     Tested,
     Training,
-    examples,
     no_steps,
 )
 from evojax_mtl.tasks.task import Split
@@ -126,8 +134,22 @@ class Retraining:
     def rates(self, epoch: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Learning rate and drop-path rate of an epoch, counted from 0."""
         done = epoch / self.config.epochs
-        cosine = (1 + jnp.cos(jnp.pi * done)) / 2
-        return self.config.learning_rate * cosine, self.config.drop_path * done
+        if self.config.decay is None:
+            share = (1 + jnp.cos(jnp.pi * done)) / 2
+        else:
+            share = jnp.float32(self.config.decay) ** epoch
+        return self.config.learning_rate * share, self.config.drop_path * done
+
+    def _cross_entropy(
+        self, logits: Float[Array, "B L"], labels: Int[Array, "B"]
+    ) -> Float[Array, ""]:
+        """Mean of a training batch (nats), of smoothed labels if so wanted."""
+        smoothing = self.config.label_smoothing
+        own = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        if smoothing:
+            uniform = jax.nn.logsumexp(logits, -1) - logits.mean(-1)
+            own = (1 - smoothing) * own + smoothing * uniform
+        return own.mean()
 
     def _loss(self, params, batch_stats, images, labels, drop_path, key):
         """Loss to minimise; the classifier's own loss and new running statistics."""
@@ -139,10 +161,9 @@ class Retraining:
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-        own = total = cross_entropy(logits, labels).mean()
+        own = total = self._cross_entropy(logits, labels)
         if auxiliary is not None:
-            second = cross_entropy(auxiliary, labels).mean()
+            second = self._cross_entropy(auxiliary, labels)
             total += self.config.auxiliary_weight * second
         correct = (jnp.argmax(logits, -1) == labels).sum()
         return total, (own, correct, changed.get("batch_stats", {}))
@@ -179,7 +200,7 @@ class Retraining:
         return Training(unravel(flat), batch_stats, optimizer, tally)
 
     def steps(self, data: Examples) -> int:
-        """Steps of an epoch on ``data``."""
+        """Steps of a pass over ``data``."""
         return len(data.labels) // self._batch(data)
 
     def _batch(self, data: Examples) -> int:
@@ -194,10 +215,11 @@ class Retraining:
         stop: Int[Array, ""],
         key: Array,
     ) -> Training:
-        """Steps ``start`` to ``stop`` of a pass over shuffled ``data``.
+        """Steps ``start`` to ``stop`` of an epoch, in shuffled ``data``.
 
-        ``epoch`` counts from 0; what is random depends on it, the step and ``key``
-        alone.
+        ``data`` is the epoch's examples or, where they come in parts, those of the part
+        that the steps are in, the ``start // steps(data)``-th. ``epoch`` counts from
+        0; what is random depends on it, the step and ``key`` alone.
         """
         order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
         examples = len(data.labels)
@@ -211,7 +233,7 @@ class Retraining:
 
         def step(index, state):
             key = jax.random.fold_in(step_key, index)
-            return self._step(state, *data.take(rows[index]), rates, key)
+            return self._step(state, *data.take(rows[index % steps]), rates, key)
 
         return jax.lax.fori_loop(start, stop, step, state.replace(tally=tally))
 
@@ -223,8 +245,13 @@ class Retraining:
         state = self.advance(state, data, np.int32(epoch), np.int32(0), stop, key)
         return state, self.metrics(state, data, epoch)
 
-    def metrics(self, state: Training, data: Examples, epoch: int) -> EpochMetrics:
-        """The epoch, counted from 0, that ``state`` has come to the end of."""
+    def metrics(
+        self, state: Training, data: Examples, epoch: int, parts: int = 1
+    ) -> EpochMetrics:
+        """The epoch, counted from 0, that ``state`` has come to the end of.
+
+        ``data`` is all of its examples or any of its ``parts``.
+        """
         tally = jax.device_get(state.tally)
         taken = int(tally.taken)
         seen = taken * self._batch(data)
@@ -232,8 +259,7 @@ class Retraining:
             epoch=epoch + 1,
             loss=float(tally.loss) / taken if taken else float("nan"),
             train_accuracy=int(tally.correct) / seen if seen else float("nan"),
-            skipped=self.steps(data) - taken,
-            accuracy=None,
+            skipped=parts * self.steps(data) - taken,
         )
 
     def tested(self, epoch: int) -> bool:
@@ -241,10 +267,8 @@ class Retraining:
         done = epoch + 1
         return done % self.config.test_every == 0 or done == self.config.epochs
 
-    def _test(
-        self, state: Training, data: Examples
-    ) -> tuple[Float[Array, ""], Int[Array, "L L"]]:
-        """Accuracy and confusion matrix on ``data``."""
+    def _test(self, state: Training, data: Examples) -> Counts:
+        """The test on ``data``, in counts."""
         examples = len(data.labels)
         batch = min(self.config.test_batch, examples)
         variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -254,14 +278,23 @@ class Retraining:
             images, labels = data.take(jnp.minimum(position, examples - 1))
             logits, _ = self.network.apply(variables, self.normalise(images))
             classes = logits.shape[-1]
+            labels = jnp.where(position < examples, labels, -1)
+            # nothing is hot where the label is -1
             true = jax.nn.one_hot(labels, classes, dtype=jnp.int32)
-            true = true * (position < examples)[:, None]
             chosen = jax.nn.one_hot(jnp.argmax(logits, -1), classes, dtype=jnp.int32)
-            return true.T @ chosen
+            among_five = None
+            if classes > 5:
+                likeliest = jax.lax.top_k(logits, 5)[1]
+                among_five = (likeliest == labels[:, None]).sum()
+            return Counts(true.T @ chosen, among_five)
 
-        batches = jnp.arange(-(-examples // batch))
-        confusion = jax.lax.map(predict, batches).sum(0)
-        return jnp.trace(confusion) / examples, confusion
+        def add(index, counts):
+            return jax.tree.map(jnp.add, counts, predict(index))
+
+        shapes = jax.eval_shape(predict, jnp.int32(0))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        # summed as they come: a thousand classes' counts of every batch take gigabytes
+        return jax.lax.fori_loop(0, -(-examples // batch), add, zeros)
 
 
 def retrain(
@@ -300,10 +333,9 @@ def retrain(
     for epoch in range(config.epochs):
         state, metrics = part.epoch(state, data, epoch, key)
         if part.tested(epoch):
-            share, confusion = jax.device_get(part.test(state, unseen))
-            last = Tested(epoch + 1, float(share), confusion)
+            last = Tested.of(epoch + 1, part.test(state, unseen))
             best = last if best is None or last.accuracy > best.accuracy else best
-            metrics = metrics._replace(accuracy=last.accuracy)
+            metrics = metrics._replace(accuracy=last.accuracy, top_five=last.top_five)
         history.append(metrics)
         if report is not None:
             report(metrics)

@@ -1,7 +1,8 @@
 """Images as uint8 ``(n, H, W, c)``: checks, size and channels. NumPy and PIL."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +54,26 @@ def as_images(images: np.ndarray, field: str) -> np.ndarray:
     return np.rint(images * 255).astype(np.uint8)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """A picture file as uint8 ``(H, W, c)``, grey or RGB."""
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file; what PIL cannot read of it inside becomes a ``UserError``."""
     try:
         with Image.open(path) as image:
-            mode = _MODES.get(image.mode)
-            if mode is None:
-                raise UserError(
-                    f"{path}: pixel mode {image.mode}; allowed: 8-bit grey or RGB"
-                )
-            pixels = np.asarray(image.convert(mode))
+            yield image
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable image ({reason})") from None
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture file as uint8 ``(H, W, c)``, grey or RGB."""
+    with opened(path) as image:
+        mode = _MODES.get(image.mode)
+        if mode is None:
+            raise UserError(
+                f"{path}: pixel mode {image.mode}; allowed: 8-bit grey or RGB"
+            )
+        pixels = np.asarray(image.convert(mode))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

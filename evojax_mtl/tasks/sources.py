@@ -11,6 +11,7 @@ from evojax_mtl.tasks import (
     digits,
     folder,
     glyphs,
+    imagenet,
     medmnist,
     mnist,
     npz,
@@ -100,6 +101,15 @@ SOURCES: dict[str, Source] = {
         _published(mnist.MNIST, "MNIST: 28x28 handwritten digits"),
         _published(
             mnist.FASHION_MNIST, "Fashion-MNIST: 28x28 pictures of 10 kinds of clothes"
+        ),
+        Source(
+            "imagenet",
+            "[:PATH]",
+            "ImageNet's pictures of 1,000 classes, or those of the classes there are, "
+            "256x256 unless an image size is asked for",
+            "real",
+            imagenet.WHERE,
+            imagenet.load,
         ),
         Source(
             "npz",

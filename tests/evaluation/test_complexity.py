@@ -45,6 +45,18 @@ def test_a_cell_network_by_hand():
     assert complexity(network, (8, 8, 1)) == (weights, work)
 
 
+def test_a_stem_for_imagenet_by_hand():
+    """Identities: the rest of the network works on an eighth of the image."""
+    c = 4
+    plain = complexity(CellNetwork(IDENTITIES, c, 1, 3), (4, 4, 1))
+    found = complexity(CellNetwork(IDENTITIES, c, 1, 3, stem="imagenet"), (32, 32, 1))
+    kernels = [(9 * c // 2, 16), (9 * c // 2 * c, 8), (9 * c * c, 4)]
+    weights = sum(kernel for kernel, _ in kernels) + 2 * (c // 2 + c + c)
+    work = sum(kernel * side**2 for kernel, side in kernels)
+    assert found.parameters - plain.parameters == weights - (9 * c + 2 * c)
+    assert found.multiply_adds - plain.multiply_adds == work - 16 * 9 * c
+
+
 def test_an_auxiliary_head_does_not_count():
     one, other = (
         complexity(DartsNetwork(IDENTITIES, 2, 1, 3, auxiliary), (32, 32, 1))

@@ -4,17 +4,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from evojax_mtl.configs import flag
 from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation import retrain_records
 from evojax_mtl.evaluation.retrain_config import RetrainConfig
-from evojax_mtl.evaluation.retraining import (
-    Examples,
-    Retraining,
-    examples,
-    retrain,
-)
+from evojax_mtl.evaluation.retrain_data import examples
+from evojax_mtl.evaluation.retrain_records import Examples, Training, no_steps
+from evojax_mtl.evaluation.retraining import Retraining, retrain
 from evojax_mtl.networks.cell_network import CellNetwork
 from evojax_mtl.tasks.task import Split
 
@@ -158,6 +157,60 @@ def test_rates_fall_by_a_cosine_and_rise_linearly():
     np.testing.assert_allclose([path for _, path in rates], rise, rtol=1e-6)
 
 
+def test_rates_fall_by_a_factor():
+    part = Retraining(Linear(), RetrainConfig(learning_rate=0.1, decay=0.97))
+    rates = [float(part.rates(jnp.int32(epoch))[0]) for epoch in (0, 1, 2, 249)]
+    expected = [0.1, 0.097, 0.09409, 0.1 * 0.97**249]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_smoothed_labels_are_those_of_optax():
+    config = RetrainConfig(label_smoothing=0.1, auxiliary_weight=0.4)
+    part = Retraining(Linear(auxiliary=True), config)
+    data = examples(split(1, 16))
+    state = part.init(jax.random.key(0), data.images)
+    images, labels = data.take(jnp.arange(16))
+    arguments = (images, labels, 0.0, jax.random.key(1))
+    total, (own, *_) = part._loss(state.params, state.batch_stats, *arguments)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, 3), 0.1)
+    expected = []
+    for name in ("Dense_0", "Dense_1"):
+        head = state.params[name]
+        logits = images.reshape(16, -1) @ head["kernel"] + head["bias"]
+        expected.append(float(optax.softmax_cross_entropy(logits, targets).mean()))
+    assert float(own) == pytest.approx(expected[0], rel=1e-5)
+    assert float(total) == pytest.approx(expected[0] + 0.4 * expected[1], rel=1e-5)
+
+
+class Pixels(nn.Module):
+    """The pixels are the logits."""
+
+    @nn.compact
+    def __call__(self, images, drop_path=0.0, *, train=False):
+        return images.reshape(len(images), -1), None
+
+
+def test_counts_of_a_test_are_numpys_and_leave_out_what_does_not_count():
+    rng = np.random.default_rng(0)
+    images = rng.permuted(np.tile(np.arange(7), (40, 1)), axis=1).astype(np.uint8)
+    labels = rng.integers(0, 7, 40).astype(np.int32)
+    labels[rng.permutation(40)[:5]] = -1
+    data = Examples(jnp.asarray(images[:, None, :, None]), jnp.asarray(labels))
+    part = Retraining(Pixels(), RetrainConfig(test_batch=16))
+    state = Training({}, {}, {}, no_steps())
+    done = retrain_records.Tested.of(3, part.test(state, data))
+    own, order = labels >= 0, np.argsort(-images.astype(int), 1)
+    hits = order[own] == labels[own, None]
+    assert done.accuracy == pytest.approx(hits[:, 0].mean())
+    assert done.top_five == pytest.approx(hits[:, :5].any(1).mean())
+    assert 0 < done.accuracy < done.top_five < 1
+    counts = np.bincount(labels[own], minlength=7)
+    np.testing.assert_array_equal(done.confusion.sum(1), counts)
+    # five classes: all of them are among the five likeliest
+    few = Examples(data.images[:, :, :5], jnp.minimum(data.labels, 4))
+    assert retrain_records.Tested.of(3, part.test(state, few)).top_five is None
+
+
 def test_a_step_that_is_not_finite_changes_nothing():
     def poison(key, images):
         return images * jnp.nan
@@ -188,18 +241,8 @@ def test_training_sees_augmented_images_and_the_test_normalised_ones():
     state, _ = part.epoch(state, data, 0, jax.random.key(1))
     assert float(state.batch_stats["mean"]) == pytest.approx(0.3)
     # one image for all: one class is chosen
-    _, confusion = part.test(state, data)
-    assert (np.asarray(confusion).sum(0) > 0).sum() == 1
-
-
-def test_only_labelled_examples_count():
-    part = split(1, 6)
-    mask = np.array([True, False, True, False, False, True])
-    found = examples(Split(part.images, part.labels, mask))
-    assert isinstance(found, Examples)
-    np.testing.assert_array_equal(found.labels, part.labels[mask])
-    with pytest.raises(UserError, match="found none with a label"):
-        examples(Split(part.images, part.labels, mask & False))
+    counts = part.test(state, data)
+    assert (np.asarray(counts.confusion).sum(0) > 0).sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -213,6 +256,9 @@ def test_only_labelled_examples_count():
         ("clip", 0.0),
         ("weight_decay", -1.0),
         ("test_every", 0),
+        ("decay", 0.0),
+        ("decay", 1.1),
+        ("label_smoothing", 1.0),
     ],
 )
 def test_fields_have_bounds(field, value):

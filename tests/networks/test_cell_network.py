@@ -11,7 +11,11 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.complexity import complexity
 from evojax_mtl.genomes.cells import OPERATIONS
 from evojax_mtl.genomes.genotypes import EMT_C10, EMT_C100, KT_C10, KT_C100
-from evojax_mtl.networks.cell_network import CellNetwork, SearchOperation
+from evojax_mtl.networks.cell_network import (
+    CellNetwork,
+    ImageNetStem,
+    SearchOperation,
+)
 from evojax_mtl.networks.darts_network import (
     AuxiliaryHead,
     DartsNetwork,
@@ -51,6 +55,25 @@ def test_parameters_of_emt_nas_are_near_those_printed(
     found = complexity(network, (32, 32, 3)).parameters / 1e6
     assert f"{found:.2f}" == millions
     assert abs(found / paper - 1) < 0.015
+
+
+@pytest.mark.parametrize(
+    ("code", "stack", "millions", "paper"),
+    [
+        (EMT_C10, 2, "2.42", 2.38),
+        (EMT_C10, 3, "3.17", 3.13),
+        (EMT_C100, 2, "2.45", 2.49),
+        (EMT_C100, 3, "3.20", 3.25),
+    ],
+)
+def test_parameters_on_imagenet_are_near_those_printed(code, stack, millions, paper):
+    network = CellNetwork(code, 48, stack, 1000, shared=False, stem="imagenet")
+    size = complexity(network, (224, 224, 3))
+    found = size.parameters / 1e6
+    assert f"{found:.2f}" == millions
+    assert abs(found / paper - 1) < 0.02
+    # the mobile setting of the field
+    assert size.multiply_adds < 600e6
 
 
 def test_equal_edges_of_a_block_share_their_weights():
@@ -138,6 +161,7 @@ def test_evaluation_is_deterministic_and_has_no_auxiliary_head(trained):
         (CellNetwork(CHEAP, 4, 0, 3), 8, "stack: found 0"),
         (DartsNetwork(CHEAP, 4, 1, 1), 8, "classes: found 1"),
         (CellNetwork(CHEAP, 4, 1, 3), 3, "images: found 3 x 3"),
+        (CellNetwork(CHEAP, 4, 1, 3, stem="imagenet"), 24, "must be 25 or more"),
         (DartsNetwork(CHEAP, 4, 1, 3), 28, "auxiliary head: found a map of 7 x 7"),
     ],
 )
@@ -261,6 +285,26 @@ def test_operations_are_those_of_pytorch(operation, variant, stride):
     )
     variables = copied(torch, list(theirs.children()), names)
     check_against(torch, ours, theirs, variables)
+
+
+@pytest.mark.parametrize("side", [32, 27])
+def test_the_stem_for_imagenet_is_that_of_pytorch(side):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    nn, halves = torch.nn, {"stride": 2, "padding": 1, "bias": False}
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 3, 3, **halves),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Conv2d(3, 6, 3, **halves),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, **halves),
+        nn.BatchNorm2d(6),
+    )
+    names = ["conv_0", "norm_0", None, "conv_1", "norm_1", None, "conv_2", "norm_2"]
+    variables = copied(torch, theirs, names)
+    check_against(torch, ImageNetStem(6), theirs, variables, 3, side)
 
 
 def test_the_auxiliary_head_is_that_of_pytorch():

@@ -11,6 +11,7 @@ import pytest
 
 from evojax_mtl.cli import main
 from evojax_mtl.evaluation.complexity import complexity
+from evojax_mtl.evaluation.retrain_data import Pool
 from evojax_mtl.networks.cell_network import CellNetwork
 from evojax_mtl.networks.darts_network import DartsNetwork
 from evojax_mtl.runs.retrain import launch, plan, report
@@ -136,6 +137,9 @@ def test_every_task_of_a_run_is_trained_with_its_own_genotype(run, whole):
         assert task["test"] == tests[-1]
         assert task["best_test"] == max(tests)
         assert task["best_epoch"] == 1 + tests.index(max(tests))
+        # three classes: everything is among the five likeliest
+        assert task["test_top5"] is None
+        assert {x["test_top5"] for x in own} == {None}
         assert all(0 <= x["train_accuracy"] <= 1 and x["loss"] > 0 for x in own)
     assert told["mean_test"] == pytest.approx(
         np.mean([task["test"] for task in told["tasks"]])
@@ -251,9 +255,14 @@ def test_settings_build_the_network_they_name():
 def test_channel_moments_are_numpys():
     (task,) = load_tasks("digits:digit")
     images = task.train.images / 255
-    mean, std = channel_moments(task.train)
+    pool = Pool([task.train])
+    mean, std = channel_moments(pool)
     np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, images.std((0, 1, 2)), rtol=1e-6)
+    some = images[[0, len(images) // 3, len(images) * 2 // 3]]
+    mean, std = channel_moments(pool, 3)
+    np.testing.assert_allclose(mean, some.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std, some.std((0, 1, 2)), rtol=1e-6)
 
 
 BAD = [
@@ -279,6 +288,13 @@ BAD = [
     ("emt-c10 --network resnet", "allowed: emt-nas, darts"),
     ("emt-c10 --scale huge", "allowed: smoke"),
     ("emt-c10 --seed -1", "--seed: found -1"),
+    ("emt-c10 --recipe cifra", "did you mean 'cifar'"),
+    ("emt-c10 --recipe imagenet --network darts", "--network emt-nas"),
+    ("emt-c10 --recipe imagenet", "found 0.4, must be 0 for the 1-channel images"),
+    ("emt-c10 --resized-crop 9", "must be at most the 8 pixels"),
+    ("emt-c10 --stem imagenet", "must be 25 or more a side"),
+    ("emt-c10 --resident 63", "--resident: found 63, must be at least 64, twice"),
+    ("emt-c10 --decay 0", "--decay: found 0.0, must be above 0"),
     ("emt-c10 --epochs 0", "--epochs: found 0, must be at least 1"),
     ("emt-c10 --channels 0", "--channels: found 0"),
     ("emt-c10 --drop-path 1", "below 1"),

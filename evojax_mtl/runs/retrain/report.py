@@ -76,6 +76,7 @@ def _table(tasks: Sequence[dict[str, Any]]) -> str:
             f"{task['classes']}",
             f'<td class="number top">{sections.fraction(task["test"])}</td>',
             f"{sections.fraction(task['best_test'])} ({task['best_epoch']})",
+            sections.fraction(task.get("test_top5")),
         ]
         for task in tasks
     ]
@@ -87,11 +88,13 @@ def _table(tasks: Sequence[dict[str, Any]]) -> str:
         "classes",
         "test accuracy",
         "best (epoch)",
+        "top-5",
     ]
     note = (
-        '<p class="note">Test accuracy is that of the last epoch; the best one is '
-        "chosen by test data. Multiply-adds are those of one image. Neither counts an "
-        "auxiliary head.</p>"
+        '<p class="note">Test accuracy is that of the last epoch, as is top-5: the '
+        "share whose class is among the five likeliest, where there are more than "
+        "five. The best one is chosen by test data. Multiply-adds are those of one "
+        "image. Neither counts an auxiliary head.</p>"
     )
     return f"<h2>Networks</h2>{sections.table(head, rows)}{note}"
 

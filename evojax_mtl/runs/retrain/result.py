@@ -7,13 +7,14 @@ from typing import Any
 import jax
 
 from evojax_mtl.evaluation.complexity import complexity
-from evojax_mtl.evaluation.retrain_records import Examples, Training
+from evojax_mtl.evaluation.retrain_data import UnseenParts
+from evojax_mtl.evaluation.retrain_records import Training
 from evojax_mtl.runs.retrain.plan import Plan
 from evojax_mtl.runs.retrain.weights import weights_name, write_weights
 
 
 def result(
-    plan: Plan, state: Training, best: Sequence[Any], unseen: Examples, folder: Path
+    plan: Plan, state: Training, best: Sequence[Any], unseen: UnseenParts, folder: Path
 ) -> dict[str, Any]:
     """Tests a trained network and writes its weights.
 
@@ -27,27 +28,28 @@ def result(
     Returns:
       Its entry in ``summary.json``.
     """
-    accuracy, confusion = jax.device_get(plan.part.test(state, unseen))
+    last = plan.tested(state, unseen, plan.part.config.epochs)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     weights = weights_name(plan.task.name)
     write_weights(folder / weights, jax.device_get(variables))
-    size = complexity(plan.network, plan.task.input_shape)
+    size = complexity(plan.network, plan.input_shape)
     return {
         "name": plan.task.name,
         "metric": plan.task.metric,
-        "test": float(accuracy),
+        "test": last.accuracy,
+        "test_top5": last.top_five,
         "best_test": best[1],
         "best_epoch": best[0],
         "parameters": size.parameters,
         "multiply_adds": size.multiply_adds,
         "classes": plan.task.classes,
-        "input_shape": list(plan.task.input_shape),
-        "training_examples": int(plan.split.mask.sum()),
+        "input_shape": list(plan.input_shape),
+        "training_examples": len(plan.pool),
         "test_examples": int(plan.task.test.mask.sum()),
         "image_mean": plan.mean.tolist(),
         "image_std": plan.std.tolist(),
         "genotype": plan.job.genotype,
         "code": list(plan.job.code),
         "weights": weights,
-        "confusion": confusion.tolist(),
+        "confusion": last.confusion.tolist(),
     }

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from evojax_mtl.evaluation.retraining import EpochMetrics, Examples
+from evojax_mtl.evaluation.retrain_data import TrainParts
+from evojax_mtl.evaluation.retrain_records import EpochMetrics
 from evojax_mtl.runs import provenance
 from evojax_mtl.runs.checkpoints import Checkpoints, Position
 from evojax_mtl.runs.compilation import CompilationCounter
@@ -141,22 +142,24 @@ class RetrainRunner:
     def _job(self, progress: Progress) -> bool:
         """The rest of the job at work; whether it came to its end."""
         at, plan = self.at, self.plans[self.at.number]
-        data, unseen = plan.load()
+        data, unseen = plan.load(self.settings.seed)
         init_key, key = plan.keys(self.settings.seed)
-        plan.part.compile(key, data, unseen)
+        plan.part.compile(key, data.abstract(), unseen.abstract())
         if at.state is None:
-            at.state = plan.part.init(init_key, data.images)
+            at.state = plan.part.init(init_key, data.part(0, 0).images)
         self._pacer = Pacer()
         while at.epoch < self._epochs:
             began = time.monotonic()
             if not self._steps(plan, data, key, progress):
                 return False
-            metrics = plan.part.metrics(at.state, data, at.epoch)
+            metrics = plan.part.metrics(at.state, data.abstract(), at.epoch, data.count)
             if plan.part.tested(at.epoch):
-                accuracy = float(plan.part.test(at.state, unseen)[0])
-                metrics = metrics._replace(accuracy=accuracy)
-                if not at.best or accuracy > at.best[1]:
-                    at.best = [at.epoch + 1, accuracy]
+                test = plan.tested(at.state, unseen, at.epoch + 1)
+                metrics = metrics._replace(
+                    accuracy=test.accuracy, top_five=test.top_five
+                )
+                if not at.best or test.accuracy > at.best[1]:
+                    at.best = [test.epoch, test.accuracy]
             at.epoch, at.step = at.epoch + 1, 0
             self._record(plan, metrics, time.monotonic() - began)
             self._say(plan, metrics, progress)
@@ -168,30 +171,34 @@ class RetrainRunner:
         return True
 
     def _steps(
-        self, plan: Plan, data: Examples, key: jax.Array, progress: Progress
+        self, plan: Plan, data: TrainParts, key: jax.Array, progress: Progress
     ) -> bool:
         """The rest of an epoch's steps; False if a signal came first."""
         at, steps = self.at, plan.steps
+        length = steps // data.count
         while at.step < steps:
             if self.interrupt.signal:
                 return False
-            stop, compiled = self._pacer.stop(at.step, steps), self.counter.requests
-            begin = time.monotonic()
+            number = at.step // length
+            examples = data.part(at.epoch, number)
+            stop = self._pacer.stop(at.step, (number + 1) * length)
+            compiled, begin = self.counter.requests, time.monotonic()
             at.state = plan.part.advance(
                 at.state,
-                data,
+                examples,
                 np.int32(at.epoch),
                 np.int32(at.step),
                 np.int32(stop),
                 key,
             )
             jax.block_until_ready(at.state.tally)
-            seconds, length = time.monotonic() - begin, stop - at.step
+            del examples  # the device need not hold two parts
+            seconds, taken = time.monotonic() - begin, stop - at.step
             at.step = stop
             if compiled == self.counter.requests:
-                self._pacer.measured(length, seconds)
+                self._pacer.measured(taken, seconds)
                 label = f"{plan.task.name} epoch {at.epoch + 1}/{self._epochs}"
-                progress.block(0, self._steps_done(), length, seconds, label)
+                progress.block(0, self._steps_done(), taken, seconds, label)
             # The epoch's test belongs to its end: the checkpoint comes after it.
             late = time.monotonic() - self._saved > CHECKPOINT_SECONDS
             if late and stop < steps:
@@ -213,6 +220,7 @@ class RetrainRunner:
             "loss": metrics.loss,
             "train_accuracy": metrics.train_accuracy,
             "test_accuracy": metrics.accuracy,
+            "test_top5": metrics.top_five,
             "skipped_steps": metrics.skipped,
             "seconds": seconds,
             "wall_seconds": self._wall(),
@@ -271,6 +279,7 @@ class RetrainRunner:
             "task_source": self.settings.tasks,
             "genotype": self.settings.genotype,
             "scale": self.settings.scale,
+            "recipe": self.settings.recipe,
             "seed": self.settings.seed,
             "epochs": self._epochs,
             "compilations": self.counter.compilations,

@@ -29,6 +29,10 @@ class SearchNetworkConfig:
     shared: bool = True
     """Whether equal edges of a block share one module (flag)."""
 
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """Layers before the cells: cifar, a 3x3 convolution, or imagenet, three that halve
+    the map each, as DARTS has them; takes images of 25 pixels or more (a name)."""
+
     def __post_init__(self) -> None:
         """Checks the bounds."""
         check_bounds(self)
@@ -76,6 +80,21 @@ class DataConfig:
 
     cutout: int = option(16, low=0)
     """Side of the square that is cut out of an image; 0 cuts nothing (pixels)."""
+
+    resized_crop: int = option(0, low=0)
+    """Side to which a random rectangle of 8 % or more of an image is resized; a test
+    sees the centre of that side; 0: whole images (pixels)."""
+
+    jitter: float = option(0.0, low=0.0, high=1.0)
+    """Largest change of brightness, contrast and saturation of a colour image, of each
+    at random (fraction)."""
+
+    hue: float = option(0.0, low=0.0, high=0.5)
+    """Largest turn of a colour image's hues, at random (colour circles)."""
+
+    resident: int | None = option(None, low=1)
+    """Training examples on the device, others in each part of an epoch, and as many of
+    the test; None keeps all there (examples)."""
 
     def __post_init__(self) -> None:
         """Checks the bounds."""
@@ -138,6 +157,42 @@ _PRESETS: dict[str, dict[str, Any]] = {
 Mirrored images and cutouts are for photographs: characters lose their class by them."""
 
 
+_IMAGENET_SIZES = {"epochs": 250, "batch": 128, "learning_rate": 0.1}
+_IMAGENET: dict[str, Any] = {
+    "stem": "imagenet",
+    "shared": False,
+    "decay": 0.97,
+    "weight_decay": 3e-5,
+    "label_smoothing": 0.1,
+    "drop_path": 0.0,
+    "crop": 0,
+    "flip": True,
+    "cutout": 0,
+    "jitter": 0.4,
+    "hue": 0.2,
+    "resident": 20_000,
+}
+"""DARTS' training on ImageNet. Differs from it: the network is EMT-NAS's, with dropout
+and without an auxiliary head; rectangles are cut out of the middle 256 x 256 pixels of
+a picture whose shorter side is 256, not out of the picture; mean and deviation are the
+examples' own. The paper's own recipe is in a supplement that was not found."""
+
+_IMAGENET_SIDES = {
+    "tiny": (36, 32),
+    "smoke": (72, 64),
+    "laptop": (112, 96),
+    "study": (144, 128),
+    "paper": (256, 224),
+}
+"""Sides of images and of what the network sees of them (pixels)."""
+
+RECIPES = {
+    "cifar": "KTNAS' on CIFAR",
+    "imagenet": "DARTS' on ImageNet (Liu et al. 2019), for Table 4 of Liao 2023",
+}
+"""What the fields of a scale start from, and whose it is."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One network to train.
@@ -162,6 +217,7 @@ class RetrainSettings:
       tasks: sources of tasks, joined by comma.
       network: which plain network, of ``NETWORKS``.
       scale: preset that the configs started from.
+      recipe: of ``RECIPES``, that preset's.
       seed: of all that is random.
       data_dir: folder of the data sets, absolute; None for the default.
       architecture: sizes of the network.
@@ -174,6 +230,7 @@ class RetrainSettings:
     tasks: str
     network: str
     scale: str
+    recipe: str
     seed: int
     data_dir: str | None
     architecture: SearchNetworkConfig | DartsNetworkConfig
@@ -208,8 +265,8 @@ class RetrainSettings:
                 Job(job["task"], job["genotype"], tuple(job["code"]))
                 for job in stored["jobs"]
             )
-            names = ("genotype", "tasks", "network", "scale", "seed", "data_dir")
-            head = {name: stored[name] for name in names}
+            names = ("genotype", "tasks", "network", "scale", "recipe", "seed")
+            head = {name: stored[name] for name in (*names, "data_dir")}
         except (KeyError, TypeError) as error:
             raise UserError(f"config.json: cannot be read: {error}") from None
         return cls(**head, **parts, jobs=jobs)
@@ -240,12 +297,27 @@ def split_fields(network: str, values: dict[str, Any]) -> dict[str, Any]:
     return configs
 
 
-def preset(network: str, scale: str, images: dict[str, Any]) -> dict[str, Any]:
+def preset(
+    network: str, scale: str, images: dict[str, Any], recipe: str = "cifar"
+) -> dict[str, Any]:
     """The configs at a scale; ``images`` are what the run says about its own images.
 
     Raises:
-      UserError: for an unknown network or scale.
+      UserError: for an unknown network, scale or recipe, or a recipe that is none of
+        the network's.
     """
     if scale not in SCALES:
         raise UserError(f"--scale: {unknown(scale, SCALES)}")
-    return split_fields(network, _PRESETS[scale] | images)
+    if recipe not in RECIPES:
+        raise UserError(f"--recipe: {unknown(recipe, RECIPES)}")
+    fields = _PRESETS[scale]
+    if recipe == "imagenet":
+        if network != "emt-nas":
+            raise UserError(
+                f"--recipe: found imagenet with --network {network}, must be with "
+                "--network emt-nas"
+            )
+        side, seen = _IMAGENET_SIDES[scale]
+        sides = {"image_size": side, "resized_crop": seen}
+        fields = _IMAGENET_SIZES | fields | _IMAGENET | sides
+    return split_fields(network, fields | images)
