@@ -34,6 +34,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt8
 
+from evojax_mtl.compiling import HASTY, on_cpu
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.evaluation.retrain_config import RetrainConfig
 from evojax_mtl.evaluation.retrain_data import examples
@@ -52,13 +53,6 @@ from evojax_mtl.tasks.task import Split
 
 Augment = Callable[[Array, Images], Images]
 Normalise = Callable[[Images], Images]
-
-_QUICK = {
-    "xla_backend_optimization_level": 1,
-    "xla_llvm_disable_expensive_passes": True,
-}
-"""Has XLA compile for CPU in about half of the time; with level 0 it would save a
-little more, and the program take six times as long."""
 
 
 class Retraining:
@@ -93,10 +87,9 @@ class Retraining:
             optax.add_decayed_weights(config.weight_decay),
             optax.trace(config.momentum, config.nesterov),
         )
-        cpu = jax.default_backend() == "cpu"
-        options = _QUICK if cpu and not config.optimize else None
+        options = None if config.optimize else on_cpu(HASTY)
         # the first weights are drawn once: never worth more than the least compilation
-        self.init = jax.jit(self._init, compiler_options=_QUICK if cpu else None)
+        self.init = jax.jit(self._init, compiler_options=on_cpu(HASTY))
         self.test = jax.jit(self._test, compiler_options=options)
         self.advance = jax.jit(
             self._advance, donate_argnums=0, compiler_options=options

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from evojax_mtl.compiling import BRIEF, HASTY, Options, on_cpu
 from evojax_mtl.search.protocol import Search
 from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
 from evojax_mtl.tasks.streaming import TaskData
@@ -20,26 +21,24 @@ POPULATION = PartitionSpec("population")
 EVERYWHERE = PartitionSpec()
 
 
-# XLA's other way to write kernels for CPU: done in two thirds of the time, and the
-# kernels take about a tenth longer.
-_BRIEF: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
-
-
 class _Prepared:
     """A jitted function that can be compiled before it is needed."""
 
     def __init__(
-        self, function: Callable[..., Any], brief: bool = False, **options: Any
+        self,
+        function: Callable[..., Any],
+        compiler: Options | None = None,
+        **options: Any,
     ) -> None:
         """Compiles nothing yet.
 
         Args:
           function: pure.
-          brief: whether it runs so seldom that compiling it soon matters more.
+          compiler: options of XLA where it compiles for CPU.
           options: those of ``jax.jit``.
         """
         self._function = jax.jit(function, **options)
-        self._options = _BRIEF if brief and jax.default_backend() == "cpu" else None
+        self._options = on_cpu(compiler) if compiler else None
         self._compiled: dict[Any, Future[Any]] = {}
 
     def prepare(self, pool: Executor, *arguments: Any) -> Any:
@@ -118,7 +117,7 @@ class Program:
         # states return placed as they came, or the next call would compile anew
         self._init = _Prepared(
             self._map(_seeded(search), swept),
-            brief=True,
+            HASTY,
             out_shardings=self._searches,
         )
         self._advance = _Prepared(
@@ -126,8 +125,8 @@ class Program:
             donate_argnums=0,
             out_shardings=self._searches,
         )
-        self._test = _Prepared(self._map(search.test, swept, extra=1), brief=True)
-        self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s), brief=True)
+        self._test = _Prepared(self._map(search.test, swept, extra=1), BRIEF)
+        self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s), HASTY)
 
     def _map(
         self, function: Callable[..., Any], swept: bool, extra: int = 1
