@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.evaluation.augmentation import normalise, random_crop, random_flip
-from evojax_mtl.tasks.dataset import TRAIN, Dataset
+from evojax_mtl.tasks.dataset import TRAIN, Dataset, Targets
 
 
 class Minibatch(NamedTuple):
@@ -20,15 +20,15 @@ class Minibatch(NamedTuple):
 
     Attributes:
       images: normalised.
-      labels: class indices.
+      labels: class indices, or bits of several labels.
       mask: which examples count.
-      classes: of the task, once an example.
+      targets: what the task's labels mean, once an example.
     """
 
     images: Float[Array, "B H W c"]
     labels: Int[Array, "B"]
     mask: Bool[Array, "B"]
-    classes: Int[Array, "B"]
+    targets: Targets
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def minibatch(data: Dataset, task: Array, rows: Int[Array, "B"]) -> Minibatch:
         images=data.images[task, rows].astype(jnp.float32) / 255,
         labels=data.labels[task, rows],
         mask=data.mask[task, rows],
-        classes=jnp.broadcast_to(data.classes[task], rows.shape),
+        targets=data.targets.take(jnp.full_like(rows, task)),
     )
 
 

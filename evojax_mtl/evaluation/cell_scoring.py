@@ -70,7 +70,7 @@ class Scorer:
         keys: Array | None = None,
         ordered: Bool[Array, ""] | bool = True,
     ) -> tuple[Int[Array, "U"], Int[Array, "U"], Bool[Array, "U"]]:
-        """Images classified right, those with a label, whether all logits are finite.
+        """See ``cell_training.score``.
 
         Args:
           system: the weights.

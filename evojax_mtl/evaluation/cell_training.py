@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
@@ -236,7 +237,8 @@ def train_batch(
                 axis=axis,
             )
             labels, mask = batch.labels[None], batch.mask[None]
-            value = cross_entropy(logits[None], labels, mask, batch.classes[:1])
+            own = batch.targets.take(np.zeros(1, int))
+            value = cross_entropy(logits[None], labels, mask, own)
             wrong = (~jnp.isfinite(logits)).sum()
             return value[0] * mask.sum() / counted, (found, wrong)
 
@@ -289,7 +291,9 @@ def score(
     repeats: int,
     mesh: Mesh | None = None,
 ) -> tuple[Int[Array, "U"], Int[Array, "U"], Bool[Array, "U"]]:
-    """Images classified right, images with a label, whether all logits are finite.
+    """Decisions that are right, how many there are, whether all logits are finite.
+
+    See ``classification.correct``.
 
     Args:
       system: the weights.
@@ -316,8 +320,9 @@ def score(
             axis=axis,
         )
         labels, mask = batch.labels[None], batch.mask[None]
-        right = correct(logits[None], labels, mask, batch.classes[:1])[0]
-        found = right, mask.sum(), (~jnp.isfinite(logits)).sum()
+        own = batch.targets.take(np.zeros(1, int))
+        (right,), (seen,) = correct(logits[None], labels, mask, own)
+        found = right, seen, (~jnp.isfinite(logits)).sum()
         found = found if axis is None else jax.lax.psum(found, axis)
         return jax.tree.map(lambda x: x[None], found)
 

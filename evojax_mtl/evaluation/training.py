@@ -92,7 +92,7 @@ def loss_and_gradients(
         then have a leading axis of devices.
     """
 
-    def evaluate(params, architecture, lists, batch, classes, key, rate):
+    def evaluate(params, architecture, lists, batch, targets, key, rate):
         def loss(params):
             logits: Any = model.apply(
                 {"params": params},
@@ -104,7 +104,7 @@ def loss_and_gradients(
                 rate=rate,
             )
             labels, mask = batch.labels[inputs], batch.mask[inputs]
-            losses = cross_entropy(logits, labels, mask, classes[inputs])
+            losses = cross_entropy(logits, labels, mask, targets.take(inputs))
             return jnp.sum(losses), finite_networks(logits)
 
         (value, finite), gradients = jax.value_and_grad(loss, has_aux=True)(params)
@@ -125,9 +125,9 @@ def loss_and_gradients(
             (EVERYWHERE, TASKS, _PARAMS),
         )
 
-    def named(params, batch, classes, key, rate, *, architecture, lists):
+    def named(params, batch, targets, key, rate, *, architecture, lists):
         rate = jnp.asarray(rate, jnp.float32)
-        return call(params, architecture, lists, batch, classes, key, rate)
+        return call(params, architecture, lists, batch, targets, key, rate)
 
     return named
 
@@ -149,12 +149,12 @@ def train_iteration(
       hyperparameters: ``learning_rate`` and ``dropout``.
       carry: weights, the optimiser's state, the tally; returned changed.
       batch: examples of every task.
-      data: tells the number of classes.
+      data: tells what labels mean.
       key: dropout's.
     """
     params, state, tally = carry
     rate = hyperparameters["dropout"]
-    value, finite, slopes = gradients(params, batch, data.classes, key, rate)
+    value, finite, slopes = gradients(params, batch, data.targets, key, rate)
     params, state, taken = apply_gradients(
         transformation, slopes, state, params, hyperparameters["learning_rate"]
     )
@@ -182,7 +182,7 @@ def score_batch(
     ``model``, ``inputs`` and ``mesh`` are as in ``loss_and_gradients``.
     """
 
-    def evaluate(params, architecture, lists, batch, classes, key):
+    def evaluate(params, architecture, lists, batch, targets, key):
         logits: Any = model.apply(
             {"params": params},
             batch.images,
@@ -193,15 +193,15 @@ def score_batch(
             rate=0.0,
         )
         labels, mask = batch.labels[inputs], batch.mask[inputs]
-        right = correct(logits, labels, mask, classes[inputs])
-        return right, mask.sum(1), finite_networks(logits)
+        right, seen = correct(logits, labels, mask, targets.take(inputs))
+        return right, seen, finite_networks(logits)
 
     if mesh is None:
         call = batchable(evaluate)
     else:
         call = _spread(evaluate, mesh, (*_NETWORKS, EVERYWHERE), (TASKS,) * 3)
     unused = jax.random.key(0)
-    right, seen, finite = call(params, architecture, lists, batch, data.classes, unused)
+    right, seen, finite = call(params, architecture, lists, batch, data.targets, unused)
     enabled = lists.enabled.reshape(-1)
     return tally.replace(
         right=tally.right + jnp.where(enabled, right, 0),

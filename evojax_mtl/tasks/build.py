@@ -70,6 +70,23 @@ def held_out(labels: np.ndarray) -> np.ndarray:
     return out
 
 
+def check_splits(splits: Mapping[str, Split], origin: str) -> None:
+    """Raises a UserError for an empty split, or images of several shapes."""
+    for split in SPLITS:
+        if not splits[split].mask.any():
+            raise UserError(
+                f"{origin}: the {split} split is empty; allowed: at least one "
+                "labelled example a split (a 50/20/30 % split takes 5 a class)"
+            )
+    train = splits["train"]
+    for split in SPLITS:
+        if splits[split].images.shape[1:] != train.images.shape[1:]:
+            raise UserError(
+                f"{origin}: {split} images are {splits[split].images.shape[1:]} and "
+                f"train images {train.images.shape[1:]}; allowed: one shape"
+            )
+
+
 def build_task(
     name: str, splits: Mapping[str, Split], classes: int | None, origin: str
 ) -> Task:
@@ -85,19 +102,8 @@ def build_task(
       UserError: an empty split, shapes that differ, fewer than two classes, a class
         without training examples or a label outside the classes.
     """
-    for split in SPLITS:
-        if not splits[split].mask.any():
-            raise UserError(
-                f"{origin}: the {split} split is empty; allowed: at least one "
-                "labelled example a split (a 50/20/30 % split takes 5 a class)"
-            )
+    check_splits(splits, origin)
     train = splits["train"]
-    for split in SPLITS:
-        if splits[split].images.shape[1:] != train.images.shape[1:]:
-            raise UserError(
-                f"{origin}: {split} images are {splits[split].images.shape[1:]} and "
-                f"train images {train.images.shape[1:]}; allowed: one shape"
-            )
     present = np.unique(train.labels[train.mask])
     declared, classes = classes, classes or int(present[-1]) + 1
     if classes < 2:
@@ -152,9 +158,22 @@ def split_task(
 
 
 def first_classes(task: Task, count: int) -> Task:
-    """A task with only the classes ``0`` to ``count - 1``."""
+    """A task with only the classes, or labels, ``0`` to ``count - 1``."""
     if task.classes <= count:
         return task
+    if task.several:
+        first = np.int32((1 << count) - 1)
+
+        def few(split: Split) -> Split:
+            return dataclasses.replace(split, labels=split.labels & first)
+
+        return dataclasses.replace(
+            task,
+            train=few(task.train),
+            validation=few(task.validation),
+            test=few(task.test),
+            classes=count,
+        )
     splits = {}
     for name in SPLITS:
         split: Split = getattr(task, name)

@@ -18,12 +18,28 @@ from evojax_mtl.tasks.task import SPLITS, Task
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
+class Targets(Pytree):
+    """What the labels of ``P`` tasks, or of networks for them, mean.
+
+    Attributes:
+      classes: number of classes, or of labels where an example may have several.
+      several: whether an example may have several labels, each a bit of an integer.
+    """
+
+    classes: Int[Array, "P"]
+    several: Bool[Array, "P"]
+
+    def take(self, rows: Int[Array, "Q"] | np.ndarray) -> "Targets":
+        """Those of some tasks."""
+        return Targets(self.classes[rows], self.several[rows])
+
+
 class Batch(Pytree):
     """Examples of every task.
 
     Attributes:
       images: in ``[0, 1]``.
-      labels: class indices.
+      labels: class indices, or bits of several labels.
       mask: which examples count.
     """
 
@@ -37,11 +53,11 @@ class Dataset(Pytree):
 
     Attributes:
       images: 0 to 255.
-      labels: class indices.
+      labels: class indices, or bits of several labels.
       mask: whether an example has a label.
       members: positions of each split's examples, per split and task.
       sizes: how many of ``members`` count, per split and task.
-      classes: number of classes of each task.
+      targets: what the labels of each task mean.
     """
 
     images: UInt8[Array, "T n H W c"]
@@ -49,7 +65,7 @@ class Dataset(Pytree):
     mask: Bool[Array, "T n"]
     members: Int[Array, "3 T s"]
     sizes: Int[Array, "3 T"]
-    classes: Int[Array, "T"]
+    targets: Targets
     names: tuple[str, ...] = static()
     max_classes: int = static()
     split_sizes: tuple[int, int, int] = static()
@@ -58,6 +74,11 @@ class Dataset(Pytree):
     def tasks(self) -> int:
         """Number of tasks."""
         return len(self.names)
+
+    @property
+    def classes(self) -> Int[Array, "T"]:
+        """Number of classes, or of labels, of each task."""
+        return self.targets.classes
 
     def batches(self, split: int, batch: int) -> int:
         """Batches that a pass over the largest task's split takes (host integer)."""
@@ -113,7 +134,9 @@ def stack_tasks(tasks: Sequence[Task]) -> Dataset:
         mask=jnp.asarray(mask),
         members=jnp.asarray(members),
         sizes=jnp.asarray(sizes),
-        classes=jnp.asarray(classes),
+        targets=Targets(
+            jnp.asarray(classes), jnp.array([task.several for task in tasks])
+        ),
         names=tuple(task.name for task in tasks),
         max_classes=int(classes.max()),
         split_sizes=(train, validation, test),

@@ -1,4 +1,4 @@
-"""``medmnist:SET+SET``: the 2-D MedMNIST sets with one label an image.
+"""``medmnist:SET+SET``: the 2-D MedMNIST sets.
 
 One set is one task, from the official ``SETmnist.npz`` (or ``SETmnist*.npz``) with its
 official splits. MedMNIST labels its sets in four ways:
@@ -7,13 +7,15 @@ official splits. MedMNIST labels its sets in four ways:
 * binary: ``pneumonia`` and ``breast``, which are two classes here;
 * ordinal: ``retina``, five grades of a disease, which are five classes without an order
   here, as in MedMNIST's own experiments;
-* multi-label: ``chest``, fourteen findings an image, any of which may be there. A task
-  here has one label an image: ``chest`` is refused.
+* multi-label: ``chest``, fourteen findings, any of which an image may have; trained by
+  the mean of their binary cross-entropies, scored by the share of findings decided
+  right, as MedMNIST does.
 """
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks.build import require_every_class
 from evojax_mtl.tasks.files import find_npz, missing
+from evojax_mtl.tasks.multi_label import load_multi_label
 from evojax_mtl.tasks.npz import load_file
 from evojax_mtl.tasks.request import Request
 from evojax_mtl.tasks.task import Task
@@ -32,6 +34,9 @@ CLASSES = {
     "organc": 11,
     "organs": 11,
 }
+FINDINGS = {"chest": 14}
+"""Number of labels of the sets whose images may have several."""
+SETS = (*CLASSES, *FINDINGS)
 WHERE = "get it from https://zenodo.org/records/10519652 (https://medmnist.com)"
 
 
@@ -39,16 +44,14 @@ def load(argument: str | None, request: Request) -> list[Task]:
     """One task a set; ``argument`` names them, joined by ``+``.
 
     Raises:
-      UserError: an unknown set, or one with several labels an image; a file is
-        missing, there twice, or not as published.
+      UserError: an unknown set; a file is missing, there twice, or not as published.
     """
     names = (argument or "").split("+")
     for name in names:
-        if name not in CLASSES:
-            reason = ", which has 14 labels an image" if name == "chest" else ""
+        if name not in SETS:
             raise UserError(
-                f"tasks 'medmnist:{argument or ''}': found {name!r}{reason}; allowed: "
-                f"{', '.join(CLASSES)}, joined by +"
+                f"tasks 'medmnist:{argument or ''}': found {name!r}; allowed: "
+                f"{', '.join(SETS)}, joined by +"
             )
     return [_load(name, request) for name in names[: request.max_tasks]]
 
@@ -58,6 +61,8 @@ def _load(name: str, request: Request) -> Task:
     path = find_npz(file, request.folders)
     if path is None:
         raise missing(f"{file}.npz", request.folders, WHERE)
+    if name in FINDINGS:
+        return load_multi_label(path, file, FINDINGS[name])
     task = load_file(path, file, CLASSES[name])
     if task.classes != CLASSES[name]:
         raise UserError(

@@ -16,7 +16,8 @@ class Split:
 
     Attributes:
       images: uint8 ``(n, H, W, c)``, 0 to 255.
-      labels: int32 ``(n,)``, in ``[0, classes)`` where ``mask`` is true.
+      labels: int32 ``(n,)``, in ``[0, classes)`` where ``mask`` is true; in a task
+        with several labels an example, a bit for each, the first the lowest.
       mask: bool ``(n,)``, false for an example that lacks this task's label.
     """
 
@@ -38,9 +39,12 @@ class Task:
       train: examples to train on.
       validation: examples that give fitness.
       test: examples that only the final result sees.
-      classes: number of classes, at least 2.
-      loss: what training minimises.
-      metric: what fitness and reports state; higher is better.
+      classes: number of classes, at least 2; of labels, where an example may have
+        several.
+      loss: what training minimises: ``cross_entropy``, or ``binary_cross_entropy``, the
+        mean over the labels, where an example may have several.
+      metric: what fitness and reports state, higher is better: ``accuracy``, the share
+        of examples, or of labels, that are decided right.
     """
 
     name: str
@@ -52,11 +56,16 @@ class Task:
     metric: str = "accuracy"
 
     @property
+    def several(self) -> bool:
+        """Whether an example may have several labels, or none."""
+        return self.loss == "binary_cross_entropy"
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """``(H, W, c)``."""
         return self.train.images.shape[1:]
 
     @property
     def label_shape(self) -> tuple[int, ...]:
-        """``()``: one integer an example."""
+        """``()``: one integer an example, bits where there are several labels."""
         return self.train.labels.shape[1:]

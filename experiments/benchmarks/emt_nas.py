@@ -16,6 +16,7 @@ from evojax_mtl.evaluation.cell_training import Rates, System
 from evojax_mtl.genomes import cells
 from evojax_mtl.networks.cell_supernet import CellSupernet, run_network, select
 from evojax_mtl.runs.devices import divisor, make_mesh
+from evojax_mtl.tasks.dataset import Targets
 from experiments.benchmarks.harness import Benchmark, Case, compare, need
 
 CHANNELS, CLASSES, BATCH, SIDE = 20, 10, 128, 32
@@ -39,7 +40,7 @@ class Ours:
             images=jax.random.normal(keys[2], (BATCH, SIDE, SIDE, 3)),
             labels=jax.random.randint(keys[3], (BATCH,), 0, CLASSES),
             mask=jnp.ones(BATCH, bool),
-            classes=jnp.full((BATCH,), CLASSES),
+            targets=Targets(jnp.full((BATCH,), CLASSES), jnp.zeros((BATCH,), bool)),
         )
         self.mesh = make_mesh({"data": divisor(BATCH, jax.device_count())})
 

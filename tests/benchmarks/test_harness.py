@@ -119,7 +119,7 @@ def test_peer_has_the_same_gradients(ours):
     batch = data.sample(key, TINY.batch)
     evaluate = loss_and_gradients(ours.model, ours.search.inputs)
     tables = {"architecture": ours.architecture, "lists": ours.lists}
-    loss, _, gradients = evaluate(params, batch, data.classes, key, 0.0, **tables)
+    loss, _, gradients = evaluate(params, batch, data.targets, key, 0.0, **tables)
     images = torch.tensor(np.asarray(batch.images)).permute(0, 1, 4, 2, 3)
     labels = torch.tensor(np.asarray(batch.labels), dtype=torch.long)
     kernels = np.asarray(gradients["supernet"]["operation_0"]["kernel"])

@@ -67,8 +67,8 @@ def test_another_number_of_classes(tmp_path):
 def test_errors(tmp_path):
     with pytest.raises(UserError, match=r"organamnist.npz not found in .*zenodo"):
         load_tasks("medmnist:organa", data_dir=tmp_path)
-    with pytest.raises(UserError, match="'chest', which has 14 labels an image; allow"):
-        load_tasks("medmnist:organa+chest", data_dir=tmp_path)
+    with pytest.raises(UserError, match="found 'chess'; allowed: path, derma"):
+        load_tasks("medmnist:organa+chess", data_dir=tmp_path)
     with pytest.raises(UserError, match="found ''; allowed: path, derma"):
         load_tasks("medmnist", data_dir=tmp_path)
     for name in ("breastmnist", "breastmnist_64"):
@@ -91,3 +91,42 @@ def test_real_subsets(real_data):
         3000,
     )
     assert (organ.classes, blood.classes) == (11, 8)
+
+
+def chest(train=40, rest=20, labels=14):
+    rng = np.random.default_rng(0)
+    fields = {}
+    for part, size in (("train", train), ("val", rest), ("test", rest)):
+        fields[f"{part}_images"] = rng.integers(0, 256, (size, 28, 28), np.uint8)
+        fields[f"{part}_labels"] = rng.integers(0, 2, (size, labels), np.uint8)
+    return fields
+
+
+def test_chest_has_several_labels_an_image(tmp_path):
+    fields = chest()
+    np.savez(tmp_path / "chestmnist.npz", **fields)
+    (task,) = load_tasks("medmnist:chest", data_dir=tmp_path)
+    assert (task.classes, task.several, task.metric) == (14, True, "accuracy")
+    bits = task.train.labels[:, None] >> np.arange(14) & 1
+    np.testing.assert_array_equal(bits, fields["train_labels"])
+    (first,) = load_tasks("medmnist:chest", data_dir=tmp_path, max_classes=3)
+    assert (first.classes, first.several) == (3, True)
+    np.testing.assert_array_equal(first.test.labels, task.test.labels % 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.pop("val_labels"), "val_labels"),
+        (lambda f: f.update(chest(labels=13)), "13 labels; allowed: 14"),
+        (lambda f: f.update(test_labels=f["test_labels"] * 2), "found 2; allowed: 0"),
+        (lambda f: f.update(test_labels=f["test_labels"][:, 0]), r"\(20, labels\)"),
+        (lambda f: f["train_labels"].__setitem__((..., 5), 0), "label 5 of 14 has no"),
+    ],
+)
+def test_a_chest_file_that_is_not_as_published(tmp_path, change, message):
+    fields = chest()
+    change(fields)
+    np.savez(tmp_path / "chestmnist.npz", **fields)
+    with pytest.raises(UserError, match=message):
+        load_tasks("medmnist:chest", data_dir=tmp_path)
