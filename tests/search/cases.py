@@ -99,13 +99,16 @@ def weights_and_metrics(state, metrics):
 def pieces(search, data):
     """Ticks after which two ways to compute the same agree.
 
-    All of a generation; with the steep rates of cells only the beginning of each phase,
-    since steps blow up the last bits.
+    All of a generation; with the steep rates of cells only one step of training, since
+    each blows up the last bits.
     """
     if search.method != "emt-nas":
         return [(0, search.ticks(data))]
-    ends = [end for _, end in search.phases(data)]
-    return [(a, min(a + 3, b)) for a, b in zip([0, *ends], ends, strict=False)]
+    begin, found = 0, []
+    for name, end in search.phases(data):
+        found.append((begin, begin + 1 if name == "training" else end))
+        begin = end
+    return found
 
 
 def on_host(tree):

@@ -17,7 +17,6 @@ from tests.search.cases import (
     Case,
     easy_data,
     pieces,
-    plain,
     weights_and_metrics,
 )
 
@@ -40,8 +39,10 @@ def main(path: str, methods: list[str]) -> None:
         state = program.init()
         leaf = jax.tree.leaves(state)[-1]
         assert len(leaf.sharding.device_set) == DEVICES
-        outcome = program.advance(state, 0, program.ticks)
-        arrays |= {f"{method}/{i}": x for i, x in enumerate(plain(outcome))}
+        for start, stop in pieces(case.search, case.data):
+            state, metrics = program.advance(state, start, stop)
+        outcome = weights_and_metrics(state, metrics)
+        arrays |= {f"{method}/{i}": x for i, x in enumerate(outcome)}
         for axis in METHODS[method].mesh_axes:
             outcome = spread_one(case, axis)
             arrays |= {f"{axis}/{method}/{i}": x for i, x in enumerate(outcome)}

@@ -99,16 +99,16 @@ def test_the_best_is_scored_on_its_whole_validation_split(case):
     np.testing.assert_array_equal(state.tally.whole_seen, sizes)
     for t in range(2):
         rows = case.data.members[VALIDATION, t, : sizes[t]]
-        right, _, _ = jax.jit(case.search._score, static_argnums=3)(
+        right, _, _ = jax.jit(case.search.scorer.score, static_argnums=3)(
             state.system,
-            state.parents[t, 0],
+            state.parents[t, :1],
             case.data,
             VALIDATION,
-            jnp.int32(t),
-            jnp.int32(0),
+            jnp.array([t]),
+            jnp.array([0]),
         )
         assert rows.shape[0] <= case.search.evaluation_batch
-        np.testing.assert_allclose(metrics["validation"][t], right / sizes[t])
+        np.testing.assert_allclose(metrics["validation"][t], right[0] / sizes[t])
 
 
 def test_an_individual_whose_weights_are_not_finite_is_the_worst(case):
