@@ -50,8 +50,9 @@ def relatedness(features: list[np.ndarray]) -> np.ndarray:
     found = np.eye(len(features))
     for i, first in enumerate(triangles):
         for j, second in enumerate(triangles[:i]):
-            rank = stats.spearmanr(first, second).statistic
-            found[i, j] = found[j, i] = np.nan_to_num(rank)
+            if np.ptp(first) and np.ptp(second):
+                rank = stats.spearmanr(first, second).statistic
+                found[i, j] = found[j, i] = rank
     return found
 
 
