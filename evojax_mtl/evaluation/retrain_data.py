@@ -7,6 +7,7 @@ read, and the one after it while the device is busy.
 Shape legend: ``n`` examples, ``k`` rows, ``H`` x ``W`` pixels, ``c`` channels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -79,7 +80,7 @@ def examples(split: Split) -> Examples:
     return on_device(pool.images(np.arange(len(pool))), pool.labels)
 
 
-class Parts:
+class Parts(ABC):
     """Examples on the device, in ``count`` parts of ``size``; one is there at a time.
 
     Attributes:
@@ -112,9 +113,9 @@ class Parts:
             self._held = name, on_device(*self._read(name))
         return self._held[1]
 
+    @abstractmethod
     def _read(self, name: tuple[int, int]) -> Arrays:
         """Images and labels of the part ``(epoch, number)``."""
-        raise NotImplementedError
 
 
 class TrainParts(Parts):
