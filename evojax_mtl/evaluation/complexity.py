@@ -39,7 +39,9 @@ def complexity(network: nn.Module, image_shape: tuple[int, int, int]) -> Complex
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     # initialising runs the network once, so one trace tells both
     trace = jax.make_jaxpr(network.init, return_shape=True)
-    traced, variables = trace(jax.random.key(0), images)
+    # abstract: a key of its own would compile a program
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    traced, variables = trace(key, images)
     leaves = jax.tree.leaves(variables["params"])
     parameters = sum(math.prod(leaf.shape) for leaf in leaves)
     return Complexity(parameters, multiply_adds(traced.jaxpr))

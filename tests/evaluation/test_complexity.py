@@ -8,6 +8,7 @@ from evojax_mtl.evaluation.complexity import complexity, multiply_adds
 from evojax_mtl.networks.cell_network import CellNetwork
 from evojax_mtl.networks.convolution import convolution
 from evojax_mtl.networks.darts_network import DartsNetwork
+from evojax_mtl.runs.compilation import CompilationCounter
 
 IDENTITIES = (0, 1, 6, 6) * 10
 
@@ -72,3 +73,9 @@ def test_loops_count_every_pass_and_branches_the_costliest():
 
     jaxpr = jax.make_jaxpr(jax.jit(program))(jnp.ones((4, 4)))
     assert multiply_adds(jaxpr.jaxpr) == 5 * 4**3
+
+
+def test_it_compiles_nothing():
+    with CompilationCounter() as counter:
+        assert complexity(CellNetwork((0, 1, 0, 0) * 10, 4, 1, 3), (8, 8, 1)).parameters
+    assert counter.requests == 0
