@@ -292,19 +292,19 @@ _CELLS: dict[str, dict[str, Any]] = {
     },
     "laptop": _BRIEF
     | {
-        "channels": 12,
+        "channels": 8,
         "population": 10,
         "batches": 30,
         "batch": 64,
         "evaluation_batch": 250,
-        "generations": 20,
+        "generations": 16,
         "max_tasks": 4,
     },
     "study": _BRIEF
     | {
-        "channels": 16,
+        "channels": 12,
         "population": 16,
-        "batches": 50,
+        "batches": 40,
         "batch": 64,
         "evaluation_batch": 250,
         "generations": 40,
