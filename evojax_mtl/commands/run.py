@@ -45,8 +45,8 @@ class RunOptions:
 
     mesh: str = ""
     """Devices to spread a sweep's searches over (population=4), or a search's tasks
-    (tasks=4) or batches (data=4), as the method can; chosen to use all cores of a CPU
-    if not given (AXIS=DEVICES)."""
+    (tasks=4), individuals (population=4) or batches (data=4), as the method can; chosen
+    to use all cores of a CPU if not given (AXIS=DEVICES)."""
 
     profile: bool = False
     """Time the phases of each generation apart: training, evaluation and what else the

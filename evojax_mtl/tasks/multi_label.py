@@ -11,9 +11,8 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.tasks.build import as_split, check_splits
 from evojax_mtl.tasks.files import Arrays
 from evojax_mtl.tasks.images import as_images
+from evojax_mtl.tasks.npz import FIELDS
 from evojax_mtl.tasks.task import Split, Task
-
-_FIELDS = {"train": "train", "validation": "val", "test": "test"}
 
 
 def as_bits(labels: np.ndarray, count: int, field: str) -> np.ndarray:
@@ -39,7 +38,7 @@ def load_multi_label(path: Path, name: str, labels: int) -> Task:
         image has.
     """
     arrays = Arrays(path)
-    splits = {part: _split(arrays, field, labels) for part, field in _FIELDS.items()}
+    splits = {part: _split(arrays, field, labels) for part, field in FIELDS.items()}
     check_splits(splits, str(path))
     present = int(np.bitwise_or.reduce(splits["train"].labels))
     for label in range(labels):

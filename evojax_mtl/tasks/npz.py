@@ -32,7 +32,8 @@ from evojax_mtl.tasks.images import as_images
 from evojax_mtl.tasks.request import Request
 from evojax_mtl.tasks.task import Split, Task
 
-_FIELDS = {"train": "train", "validation": "val", "test": "test"}
+FIELDS = {"train": "train", "validation": "val", "test": "test"}
+"""What the names of a split's fields begin with."""
 _SPLIT_SEED = 0
 
 
@@ -84,8 +85,8 @@ def load_file(path: Path, name: str | None = None, classes: int | None = None) -
         images, labels = _pair(arrays, "")
         return split_task(name, images, labels, _SPLIT_SEED, str(path), classes)
     arrays.require("train_images", "test_images")
-    present = [part for part in _FIELDS if f"{_FIELDS[part]}_images" in arrays]
-    splits = {part: _split(arrays, _FIELDS[part]) for part in present}
+    present = [part for part in FIELDS if f"{FIELDS[part]}_images" in arrays]
+    splits = {part: _split(arrays, FIELDS[part]) for part in present}
     if "validation" not in splits:
         train = splits["train"]
         out = held_out(np.where(train.mask, train.labels, -1))

@@ -5,7 +5,7 @@ Shape legend: ``H`` x ``W`` pixels, ``c`` channels of an image.
 
 import zlib
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import flax.linen as nn
@@ -61,7 +61,7 @@ class Plan:
         side = self.data.resized_crop
         return (side, side, channels) if side else (height, width, channels)
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Steps of an epoch."""
         parts = self._parts(0)
