@@ -67,26 +67,35 @@ def depthwise_kernel_gradient(
 ) -> Float[Array, "k k C"]:
     """Gradient of ``depthwise`` with respect to a kernel of side ``size``.
 
-    Sums over images first, so that the partial sums stay in cache.
+    On CPU sums over images first, so that the partial sums stay in cache.
     """
-    rows, width = x.shape[1:]
     reach = dilation * (size // 2)
+    steps = [dilation * i for i in range(size)]
+    corners = [(top, left * channels) for top in steps for left in steps]
 
-    def add(totals: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
-        image, g = pair
-        side = reach * channels
-        image = jnp.pad(image, ((reach, reach), (side, side)))
-        tops = [dilation * i for i in range(size) for _ in range(size)]
-        lefts = [dilation * j * channels for _ in range(size) for j in range(size)]
+    def products(x: Array, gradient: Array) -> list[Array]:
+        rows, width = x.shape[-2:]
+        margins = ((reach, reach), (reach * channels, reach * channels))
+        image = jnp.pad(x, ((0, 0),) * (x.ndim - 2) + margins)
         return [
-            total + image[top : top + rows, left : left + width] * g
-            for total, top, left in zip(totals, tops, lefts, strict=True)
-        ], None
+            image[..., top : top + rows, left : left + width] * gradient
+            for top, left in corners
+        ]
 
-    zeros = [jnp.zeros((rows, width), x.dtype)] * size**2
-    totals, _ = jax.lax.scan(add, zeros, (x, gradient))
-    sums = [total.sum(0).reshape(-1, channels).sum(0) for total in totals]
-    return jnp.stack(sums).reshape(size, size, channels)
+    def by_image(x: Lines, gradient: Lines) -> Array:
+        def add(totals: list[Array], pair: tuple[Array, Array]) -> tuple:
+            parts = products(*pair)
+            return [t + part for t, part in zip(totals, parts, strict=True)], None
+
+        zeros = [jnp.zeros(x.shape[1:], x.dtype)] * size**2
+        totals, _ = jax.lax.scan(add, zeros, (x, gradient))
+        return jnp.stack([total.sum(0) for total in totals])
+
+    def at_once(x: Lines, gradient: Lines) -> Array:
+        return jnp.stack([part.sum((0, 1)) for part in products(x, gradient)])
+
+    sums = jax.lax.platform_dependent(x, gradient, cpu=by_image, default=at_once)
+    return sums.reshape(size, size, -1, channels).sum(2)
 
 
 def pointwise(x: Lines, kernel: Float[Array, "I O"]) -> Float[Array, "B H Y"]:
