@@ -156,7 +156,7 @@ def forward(
     rows = put(put(rows, before, 0), previous, 1)
     carry = _Kept(
         rows=rows,
-        scratch=zeros((1, *shape), dtype, mark, 6),
+        scratch=zeros((2, *shape), dtype, mark, 6),
         first=zeros((convolutions, *shape), dtype, mark, 1),
         second=zeros((convolutions, *shape), dtype, mark, 2),
         output=zeros((plan.cells if keep else 0, *shape), dtype, mark, 3),
