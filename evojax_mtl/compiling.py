@@ -1,4 +1,4 @@
-"""Compiling a program for CPU in less time, for those that run seldom."""
+"""How programs are compiled for CPU: to run fast, or in less time."""
 
 from typing import Any
 
@@ -18,6 +18,11 @@ HASTY: Options = {
 takes a little less still, and the kernels six times as long."""
 
 
-def on_cpu(options: Options) -> Options | None:
-    """``options`` where the default backend is CPU; None elsewhere."""
-    return options if jax.default_backend() == "cpu" else None
+_WIDE: Options = {"xla_cpu_prefer_vector_width": 512}
+"""As long as the processor has them; XLA's own choice is 256. Cells are evaluated in
+0.75 of the time."""
+
+
+def on_cpu(options: Options | None = None) -> Options | None:
+    """``options`` and wide vectors where the default backend is CPU; None elsewhere."""
+    return _WIDE | (options or {}) if jax.default_backend() == "cpu" else None

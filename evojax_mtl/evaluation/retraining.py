@@ -87,7 +87,7 @@ class Retraining:
             optax.add_decayed_weights(config.weight_decay),
             optax.trace(config.momentum, config.nesterov),
         )
-        options = None if config.optimize else on_cpu(HASTY)
+        options = on_cpu() if config.optimize else on_cpu(HASTY)
         # the first weights are drawn once: never worth more than the least compilation
         self.init = jax.jit(self._init, compiler_options=on_cpu(HASTY))
         self.test = jax.jit(self._test, compiler_options=options)

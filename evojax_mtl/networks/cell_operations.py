@@ -95,9 +95,8 @@ def mix(
     first: Lines,
     separate: Flag,
     moments: Moments | None,
-    hold: Hold,
     axis: str | None = None,
-) -> tuple[Lines, Lines, Moments]:
+) -> tuple[Lines, Moments]:
     """What all convolutions do after the depthwise part.
 
     Args:
@@ -105,11 +104,10 @@ def mix(
       first: the depthwise convolution's output.
       separate: whether batch norm and ReLU come before the pointwise convolution.
       moments: statistics to use, or None for those of this batch.
-      hold: see above.
       axis: of devices that hold parts of the batch.
 
     Returns:
-      The whole's output, the pointwise convolution's, and the statistics.
+      The whole's output, and the statistics.
     """
     channels = weights["scale"].shape[-1]
 
@@ -119,17 +117,17 @@ def mix(
         return lines.moments(middle, channels, axis)
 
     before = statistics(0, first)
-    between = hold(_between(weights, first, jnp.stack([before, before]), separate))
+    between = _between(weights, first, jnp.stack([before, before]), separate)
     second = lines.pointwise(between, weights["pointwise"])
     after = statistics(1, second)
     scale, bias = weights["scale"][1], weights["bias"][1]
     y = lines.normalize(second, after, scale, bias)
-    return y, second, jnp.stack([before, after])
+    return y, jnp.stack([before, after])
 
 
 def mix_gradients(
     weights: Weights,
-    middles: tuple[Lines, Lines],
+    first: Lines,
     moments: Moments,
     separate: Flag,
     gradient: Lines,
@@ -138,13 +136,15 @@ def mix_gradients(
 ) -> tuple[Weights, Lines]:
     """Gradients of the weights but ``depthwise``, and of ``first``.
 
-    ``middles`` and ``moments`` are those of ``mix``, by the batch's own statistics.
+    ``first`` and ``moments`` are those of ``mix``, by the batch's own statistics. The
+    pointwise convolution is done again, which takes no longer than to keep its output.
     """
-    (first, second), scale = middles, weights["scale"]
+    scale = weights["scale"]
+    between = hold(_between(weights, first, moments, separate))
+    second = lines.pointwise(between, weights["pointwise"])
     dscale, dbias, g = lines.normalize_gradients(
         second, gradient, moments[1], scale[1], axis
     )
-    between = hold(_between(weights, first, moments, separate))
     dpointwise, g = lines.pointwise_gradients(between, hold(g), weights["pointwise"])
     g = hold(jnp.where(separate & (between <= 0), 0, g))
     inner_scale, inner_bias, inner = lines.normalize_gradients(

@@ -6,8 +6,8 @@ x ``W`` map, ``C`` channels, ``X = W * C`` (``lines``).
 One buffer holds all rows: the two inputs, then for each cell its five blocks and its
 output. Loops with traced bounds go through cells and edges; an edge reads its source,
 applies its operation and adds the result to its block. What the backward pass needs
-besides the rows, the outputs of the convolutions before each batch norm, has buffers of
-its own, so that nothing is computed twice.
+besides the rows, the outputs of the depthwise convolutions and what a cell's last batch
+norm reads, has buffers of its own.
 
 Each operation is the body of a loop that runs once or never: unlike a branch it writes
 to the buffers in place, and has no result where nothing is to be kept. The blocks that
@@ -101,9 +101,7 @@ class _Kept(Pytree):
     """Buffers: ``rows``, and what precedes each batch norm, with its statistics."""
 
     rows: Float[Array, "rows B H X"]
-    scratch: Float[Array, "held B H X"]
     first: Float[Array, "nE B H X"]
-    second: Float[Array, "nE B H X"]
     output: Float[Array, "n B H X"]
     moments: StackMoments
 
@@ -140,7 +138,7 @@ def forward(
 
     Args:
       plan: what is static.
-      keep: whether ``first`` and ``second`` are kept.
+      keep: whether ``first`` and ``output`` are kept.
       weights: of the edges in use.
       wiring: of all cells.
       factor: of each edge's result, drop-path's.
@@ -156,9 +154,7 @@ def forward(
     rows = put(put(rows, before, 0), previous, 1)
     carry = _Kept(
         rows=rows,
-        scratch=zeros((2, *shape), dtype, mark, 6),
         first=zeros((convolutions, *shape), dtype, mark, 1),
-        second=zeros((convolutions, *shape), dtype, mark, 2),
         output=zeros((plan.cells if keep else 0, *shape), dtype, mark, 3),
         moments=moments if plan.running else jax.tree.map(jnp.zeros_like, moments),
     )
@@ -181,13 +177,8 @@ def forward(
             first = jax.lax.switch(number, branches, x)
             if keep:
                 kept = kept.replace(first=put(kept.first, first, e))
-            scratch = _Scratch(kept.scratch, zero)
-            separate = number < SEPARATE
-            done = mix(own, first, separate, given, scratch.hold, plan.axis)
-            kept = kept.replace(scratch=scratch.buffer)
-            (y, second, found), kept = jax.lax.optimization_barrier((done, kept))
-            if keep:
-                kept = kept.replace(second=put(kept.second, second, e))
+            done = mix(own, first, number < SEPARATE, given, plan.axis)
+            (y, found), kept = jax.lax.optimization_barrier((done, kept))
             if not plan.running:
                 edges = put(kept.moments.edges, found, e)
                 kept = kept.replace(moments=kept.moments.replace(edges=edges))
@@ -266,7 +257,7 @@ def backward(
             own = _edge(weights, slot + zero)
             update, g = mix_gradients(
                 own,
-                (at(kept.first, e + zero), at(kept.second, e + zero)),
+                at(kept.first, e + zero),
                 at(kept.moments.edges, e + zero),
                 number < SEPARATE,
                 g,

@@ -38,7 +38,7 @@ class _Prepared:
           options: those of ``jax.jit``.
         """
         self._function = jax.jit(function, **options)
-        self._options = on_cpu(compiler) if compiler else None
+        self._options = on_cpu(compiler)
         self._compiled: dict[Any, Future[Any]] = {}
 
     def prepare(self, pool: Executor, *arguments: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from evojax_mtl.architectures.wiring import ROWS, Wiring
+from evojax_mtl.compiling import on_cpu
 from evojax_mtl.evaluation import cell_training
 from evojax_mtl.evaluation.cell_batches import Minibatch
 from evojax_mtl.evaluation.cell_training import Rates, System
@@ -88,7 +89,9 @@ class Ours:
 
         fixed = self._placed((self.genomes, self.batch))
         where = NamedSharding(self.mesh, PartitionSpec()) if self.mesh else None
-        jitted = jax.jit(steps, donate_argnums=0, out_shardings=where)
+        jitted = jax.jit(
+            steps, donate_argnums=0, out_shardings=where, compiler_options=on_cpu()
+        )
         state = [self._placed(jax.tree.map(jnp.copy, self.system))]
 
         def work() -> None:
@@ -118,7 +121,7 @@ class Ours:
 
         batches = jax.tree.map(lambda x: x[None], self.batch)
         arguments = self._placed((self.system, self.genomes, batches))
-        jitted = jax.jit(passes)
+        jitted = jax.jit(passes, compiler_options=on_cpu())
         return lambda: jax.block_until_ready(jitted(*arguments))
 
 
