@@ -17,13 +17,8 @@ Weights of an edge are padded to those of the largest operation: ``depthwise``
 and second batch norm. ``moments`` ``(2, 2, C)`` holds mean and variance of the inputs
 of both. The depthwise parts differ and are compiled one by one; what follows is one
 program for all six.
-
-``hold`` is given what several expressions read or what goes into a product, and returns
-it. Without it XLA for CPU computes such values anew for each reader, and in short loops
-over a product's rows: a backward pass takes twice the time.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -33,12 +28,9 @@ from evojax_mtl.networks import lines
 from evojax_mtl.networks.lines import Lines
 
 KERNEL = 7
-HELD = 5
-"""Values that one pass of an operation holds, at most."""
 Weights = dict[str, Array]
 Moments = Float[Array, "2 2 C"]
 Flag = Bool[Array, ""]
-Hold = Callable[[Lines], Lines]
 
 
 def _padded(kernel: Float[Array, "k k C"]) -> Float[Array, "7 7 C"]:
@@ -131,7 +123,6 @@ def mix_gradients(
     moments: Moments,
     separate: Flag,
     gradient: Lines,
-    hold: Hold,
     axis: str | None = None,
 ) -> tuple[Weights, Lines]:
     """Gradients of the weights but ``depthwise``, and of ``first``.
@@ -140,13 +131,13 @@ def mix_gradients(
     pointwise convolution is done again, which takes no longer than to keep its output.
     """
     scale = weights["scale"]
-    between = hold(_between(weights, first, moments, separate))
+    between = _between(weights, first, moments, separate)
     second = lines.pointwise(between, weights["pointwise"])
     dscale, dbias, g = lines.normalize_gradients(
         second, gradient, moments[1], scale[1], axis
     )
-    dpointwise, g = lines.pointwise_gradients(between, hold(g), weights["pointwise"])
-    g = hold(jnp.where(separate & (between <= 0), 0, g))
+    dpointwise, g = lines.pointwise_gradients(between, g, weights["pointwise"])
+    g = jnp.where(separate & (between <= 0), 0, g)
     inner_scale, inner_bias, inner = lines.normalize_gradients(
         first, g, moments[0], scale[0], axis
     )
@@ -156,7 +147,7 @@ def mix_gradients(
         "scale": jnp.stack([own * inner_scale, dscale]),
         "bias": jnp.stack([own * inner_bias, dbias]),
     }
-    return update, hold(jnp.where(separate, inner, g))
+    return update, jnp.where(separate, inner, g)
 
 
 def identity(x: Lines, channels: int) -> Lines:

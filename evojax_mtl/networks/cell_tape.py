@@ -27,7 +27,6 @@ from evojax_mtl.architectures.wiring import BLOCKS, EDGES, ROWS, Wiring
 from evojax_mtl.networks import lines
 from evojax_mtl.networks.cell_operations import (
     CONVOLUTIONS,
-    HELD,
     OTHERS,
     SEPARATE,
     mix,
@@ -76,25 +75,6 @@ class StackPlan:
     channels: int
     running: bool = False
     axis: str | None = None
-
-
-class _Scratch:
-    """Rows of a buffer that values go through, so that XLA computes them once.
-
-    What is read at an index that XLA does not know is not recognised as what was
-    written.
-    """
-
-    def __init__(self, buffer: Array, zero: Array) -> None:
-        self.buffer = buffer
-        self._zero = zero
-        self._next = 0
-
-    def hold(self, value: Lines) -> Lines:
-        self.buffer = put(self.buffer, value, self._next)
-        held = at(self.buffer, self._next + self._zero)
-        self._next += 1
-        return held
 
 
 class _Kept(Pytree):
@@ -245,15 +225,14 @@ def backward(
         target = 2 + ROWS * (e // EDGES) + (e % EDGES) // 2
 
         def received(zero, carry):
-            rows, scratch, *rest = carry
-            scratch = _Scratch(scratch, zero)
-            g = scratch.hold(at(factor.ravel(), e) * at(rows, target + zero))
+            rows, edges = carry
+            g = at(factor.ravel(), e) * at(rows, target + zero)
             # without the barrier XLA copies all rows, see ``tape``
             g, rows = jax.lax.optimization_barrier((g, rows))
-            return g, rows, scratch, *rest
+            return g, rows, edges
 
         def convolve(zero, carry):
-            g, rows, scratch, edges = received(zero, carry)
+            g, rows, edges = received(zero, carry)
             own = _edge(weights, slot + zero)
             update, g = mix_gradients(
                 own,
@@ -261,10 +240,9 @@ def backward(
                 at(kept.moments.edges, e + zero),
                 number < SEPARATE,
                 g,
-                scratch.hold,
                 plan.axis,
             )
-            x = scratch.hold(jnp.maximum(at(kept.rows, source + zero), 0))
+            x = jnp.maximum(at(kept.rows, source + zero), 0)
             branches = [partial(o.backward, own) for o in CONVOLUTIONS]
             depthwise, dx = jax.lax.switch(number, branches, x, g)
             edges = jax.tree.map(
@@ -273,14 +251,14 @@ def backward(
                 update | {"depthwise": depthwise},
             )
             dx = jnp.where(x > 0, dx, 0)
-            return put(rows, at(rows, source) + dx, source), scratch.buffer, edges
+            return put(rows, at(rows, source) + dx, source), edges
 
         def other(zero, carry):
-            g, rows, scratch, edges = received(zero, carry)
+            g, rows, edges = received(zero, carry)
             x = at(kept.rows, source + zero)
             branches = [partial(b, channels=plan.channels) for _, b in OTHERS]
             dx = jax.lax.switch(number - len(CONVOLUTIONS), branches, x, g)
-            return put(rows, at(rows, source) + dx, source), scratch.buffer, edges
+            return put(rows, at(rows, source) + dx, source), edges
 
         number = at(wiring.operation.ravel(), e)
         carry = _loop(number < len(CONVOLUTIONS), convolve, carry)
@@ -288,7 +266,7 @@ def backward(
 
     def cell(i, carry):
         k = plan.cells - 1 - i
-        rows, scratch, slopes = carry
+        rows, slopes = carry
         dscale, dbias, g = lines.normalize_gradients(
             at(kept.output, k),
             at(rows, ROWS * (k + 1) + 1),
@@ -311,12 +289,11 @@ def backward(
 
         kernels = at(slopes.kernel, k)
         rows, kernels = jax.lax.fori_loop(0, BLOCKS, loose, (rows, kernels))
-        rows, scratch, edges = jax.lax.fori_loop(
-            EDGES * k, EDGES * (k + 1), edge, (rows, scratch, slopes.edges)
+        rows, edges = jax.lax.fori_loop(
+            EDGES * k, EDGES * (k + 1), edge, (rows, slopes.edges)
         )
         return (
             rows,
-            scratch,
             slopes.replace(
                 edges=edges,
                 kernel=put(slopes.kernel, kernels, k),
@@ -325,9 +302,7 @@ def backward(
             ),
         )
 
-    scratch = zeros((1 + HELD, *rows.shape[1:]), rows.dtype, mark, 5)
-    carry = (rows, scratch, slopes)
-    rows, _, slopes = jax.lax.fori_loop(0, plan.cells, cell, carry)
+    rows, slopes = jax.lax.fori_loop(0, plan.cells, cell, (rows, slopes))
     return slopes, rows[0], rows[1]
 
 
