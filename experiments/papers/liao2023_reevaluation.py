@@ -10,6 +10,9 @@ from one generation to the next, and how much of that is falling, all means over
 generations, in points.
 
 The paper shows one run, and says that re-evaluation makes the true fitness steadier.
+Found at ``study`` (OrganA + Blood, two seeds): on Blood it falls by 3.3 points a
+generation instead of 4.4 and moves by 7.2 instead of 8.9; on OrganA it falls by 3.2
+instead of 2.3 and moves by 7.6 instead of 6.2. So of two tasks one is steadier.
 
 Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about twenty.
 """
