@@ -20,7 +20,7 @@ takes a little less still, and the kernels six times as long."""
 
 _WIDE: Options = {"xla_cpu_prefer_vector_width": 512}
 """As long as the processor has them; XLA's own choice is 256. Cells are evaluated in
-0.75 of the time."""
+0.8 of the time."""
 
 
 def on_cpu(options: Options | None = None) -> Options | None:

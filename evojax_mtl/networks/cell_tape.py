@@ -78,7 +78,7 @@ class StackPlan:
 
 
 class _Kept(Pytree):
-    """Buffers: ``rows``, and what precedes each batch norm, with its statistics."""
+    """Buffers: ``rows``, what ``backward`` needs besides, and all statistics."""
 
     rows: Float[Array, "rows B H X"]
     first: Float[Array, "nE B H X"]

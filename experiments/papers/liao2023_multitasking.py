@@ -35,7 +35,7 @@ So on OrganA + Blood multi-tasking with re-evaluation gets there in about half o
 generations, and a generation takes as long; the two effects of Table 5 have the paper's
 order but for re-evaluation without multi-tasking, which the paper finds to help a
 little. With two seeds none but the largest difference, 16.6 points, is significant
-(Welch, p = 0.02). CIFAR-10 beside OrganA says nothing: on 3,000 photographs the
+(Welch, p = 0.02). CIFAR-10 beside OrganA says nothing: on some 3,000 photographs the
 supernet is far from trained (14 to 35 %), the seeds differ more than the methods. At
 ``laptop`` (16 generations, three seeds, OrganA + Blood) there is no difference either:
 55.9 +- 2.8 single, 52.3 +- 2.9 multi-tasking, p = 0.43. ``laptop`` ran on 2 CPU cores a

@@ -96,6 +96,17 @@ def weights_and_metrics(state, metrics):
     return plain((state.params, metrics))
 
 
+def comparable(search, state, metrics):
+    """What searches of a sweep have in common with each run alone.
+
+    Everything; weights and metrics where a training step enlarges what the order of
+    sums changes, as those of cells do, so that individuals may swap ranks.
+    """
+    if search.method != "emt-nas":
+        return plain((state, metrics))
+    return weights_and_metrics(state, metrics)
+
+
 def pieces(search, data):
     """Ticks after which two ways to compute the same agree.
 

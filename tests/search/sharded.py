@@ -15,6 +15,7 @@ from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.runs.program import Program
 from tests.search.cases import (
     Case,
+    comparable,
     easy_data,
     pieces,
     weights_and_metrics,
@@ -41,7 +42,7 @@ def main(path: str, methods: list[str]) -> None:
         assert len(leaf.sharding.device_set) == DEVICES
         for start, stop in pieces(case.search, case.data):
             state, metrics = program.advance(state, start, stop)
-        outcome = weights_and_metrics(state, metrics)
+        outcome = comparable(case.search, state, metrics)
         arrays |= {f"{method}/{i}": x for i, x in enumerate(outcome)}
         for axis in METHODS[method].mesh_axes:
             outcome = spread_one(case, axis)

@@ -18,6 +18,7 @@ from tests.search.cases import (
     CLASSES,
     assert_close,
     assert_same_bits,
+    comparable,
     compiled,
     on_host,
     pieces,
@@ -198,7 +199,7 @@ def in_pieces(case, seed):
     state = case.init(seed)
     for start, stop in pieces(case.search, case.data):
         state, metrics = case.advance(state, start=start, stop=stop)
-    return weights_and_metrics(state, metrics)
+    return state, metrics
 
 
 # not a test of the fixture ``case``, so that it comes last, when the population is done
@@ -206,9 +207,11 @@ def in_pieces(case, seed):
 def test_searches_vmapped_and_spread_over_devices_equal_a_loop(method, population):
     stored = population()
     for seed in range(SEARCHES):
-        outcome = in_pieces(compiled(method), seed)
+        case = compiled(method)
+        outcome = comparable(case.search, *in_pieces(case, seed))
         mine = {f"{method}/{i}": leaf for i, leaf in enumerate(outcome)}
-        assert_close({k: stored[k][seed] for k in mine}, mine, *NEAR)
+        near = NEAR if method == "emt-nas" else ()
+        assert_close({k: stored[k][seed] for k in mine}, mine, *near)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +219,6 @@ def test_searches_vmapped_and_spread_over_devices_equal_a_loop(method, populatio
     [(axis, method) for method in METHODS for axis in METHODS[method].mesh_axes],
 )
 def test_one_search_on_two_devices_equals_one_device(axis, method, population):
-    outcome = in_pieces(compiled(method), 0)
+    outcome = weights_and_metrics(*in_pieces(compiled(method), 0))
     mine = {f"{axis}/{method}/{i}": leaf for i, leaf in enumerate(outcome)}
     assert_close({k: population()[k] for k in mine}, mine, *NEAR)
