@@ -45,7 +45,7 @@ cores a search, ``study`` on an H100 that several searches shared, which is why 
 seconds are compared there.
 
 Training from scratch levels the two: the genotypes of ``laptop``, OrganA + Blood,
-trained for ten epochs on an H100, come to 88.7 +- 0.7 (single-tasking) and 88.4 +- 0.7 %
+trained for ten epochs on an H100, come to 88.7 +- 0.7 % (single) and 88.4 +- 0.7 %
 (multi-tasking), all of some 143 thousand weights. At ``study`` it has not been run.
 
 Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about ten minutes a search.
