@@ -33,8 +33,8 @@ from evojax_mtl.pytrees import Pytree, static
 
 FREQUENCY_POWER = 0.75
 TINY = 1e-30
-CHUNK = 64
-"""Graphs that walk side by side: what they need stays in cache."""
+WALKING, COUNTING = 64, 4
+"""Graphs at a time: what they need stays in cache."""
 
 
 Tables = tuple[Float[Array, "V D"], Float[Array, "V D"]]
@@ -112,7 +112,9 @@ def walks(
 
     before = jnp.full_like(start, count)
     _, rest = jax.lax.scan(step, (before, start), uniform)
-    return jnp.concatenate([start[None], rest])
+    # many millions of them are kept
+    small = jnp.int8 if count <= 127 else jnp.int16
+    return jnp.concatenate([start[None], rest]).astype(small)
 
 
 def count_pairs(
@@ -125,26 +127,38 @@ def count_pairs(
       count: nodes of the graph.
       window: largest size of a window.
     """
-    places = jnp.arange(len(walked))
-    apart = jnp.abs(places[:, None] - places)
-    chance = jnp.maximum(window + 1 - apart, 0) / window * (apart > 0)
-    node = jax.nn.one_hot(walked, count).reshape(len(walked), -1)
-    seen = (chance @ node).reshape(-1, count)
-    return node.reshape(-1, count).T @ seen
+    length = len(walked)
+    # nodes lead, so that the sums run over long rows; only pairs that look back
+    node = (walked == jnp.arange(count)[:, None, None]).astype(jnp.float32)
+    padded = jnp.pad(node, ((0, 0), (window, 0), (0, 0)))
+    seen = jnp.zeros_like(node)
+    for d in range(1, window + 1):
+        chance = (window + 1 - d) / window
+        seen += chance * padded[:, window - d : window - d + length]
+    back = node.reshape(count, -1) @ seen.reshape(count, -1).T
+    return back + back.T
+
+
+def all_walks(
+    key: Key[Array, ""], graphs: OperationGraphs, config: Node2VecConfig
+) -> Int[Array, "A L W"]:
+    """The walks of all graphs; each has its own key, split from ``key``."""
+
+    def one(given):
+        return walks(given[0], given[1].astype(jnp.float32), config)
+
+    keys = jax.random.split(key, len(graphs.tokens))
+    return jax.lax.map(one, (keys, graphs.adjacency), batch_size=WALKING)
 
 
 def pair_counts(
-    key: Key[Array, ""], graphs: OperationGraphs, config: Node2VecConfig
+    graphs: OperationGraphs, walked: Int[Array, "A L W"], window: int
 ) -> Float[Array, "V V"]:
     """Pairs of tokens in walks over all graphs."""
-
-    def one(given):
-        key, adjacency = given
-        found = walks(key, adjacency.astype(jnp.float32), config)
-        return count_pairs(found, len(adjacency), config.window)
-
-    keys = jax.random.split(key, len(graphs.tokens))
-    counts = jax.lax.map(one, (keys, graphs.adjacency), batch_size=CHUNK)
+    nodes = graphs.tokens.shape[1]
+    counts = jax.lax.map(
+        lambda own: count_pairs(own, nodes, window), walked, batch_size=COUNTING
+    )
     zero = jnp.zeros((graphs.vocabulary, graphs.vocabulary))
     rows, columns = graphs.tokens[:, :, None], graphs.tokens[:, None, :]
     return zero.at[rows, columns].add(counts)
@@ -230,7 +244,8 @@ def node2vec(
       config: choices.
     """
     walk_key, train_key = jax.random.split(key)
-    counts = pair_counts(walk_key, graphs, config)
+    walked = all_walks(walk_key, graphs, config)
+    counts = pair_counts(graphs, walked, config.window)
     return skip_gram(train_key, counts, config)
 
 
