@@ -15,7 +15,8 @@ cells, a cell is from the ten nearest to it on average (a third for random ones)
 
 Beside p = q = 1, the default, stand other rates of return and in-out, and the untrained
 table, whose vectors are random: since random vectors of 256 dimensions are
-nearly orthogonal, it ranks pairs by how many operations they share.
+nearly orthogonal, it ranks pairs by how many operations they share. arch2vec, the journal
+version's, stands there trained and untrained.
 
 Hardware: 2 CPU cores; ``smoke`` (300 cells embedded, pairs of all cells) and ``study``
 (all 15,625, two seeds) a few minutes.
@@ -30,7 +31,8 @@ from scipy import stats
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import shortest_path
 
-from evojax_mtl.evolution import node2vec
+from evojax_mtl.evolution import arch2vec, node2vec
+from evojax_mtl.evolution.arch2vec import Arch2VecConfig
 from evojax_mtl.evolution.node2vec import Node2VecConfig
 from evojax_mtl.genomes.operation_graphs import nasbench201_graphs
 from evojax_mtl.tasks.files import find_npz, missing
@@ -129,7 +131,9 @@ def main() -> None:
     graphs = nasbench201_graphs(jnp.asarray(table["ops"], jnp.int32))
     own = np.random.default_rng(0).permutation(len(table["ops"]))[:count]
     embedded = jax.tree.map(lambda leaf: leaf[own], graphs)
-    embed = jax.jit(node2vec.node2vec)
+    embed, encode = jax.jit(node2vec.node2vec), jax.jit(arch2vec.arch2vec)
+    vectors = jax.jit(arch2vec.architecture_vectors)
+    config = Arch2VecConfig()
     results: dict[str, list[dict[str, float]]] = {}
     for seed in range(seeds):
         key = jax.random.key(seed)
@@ -137,12 +141,22 @@ def main() -> None:
         tables = {"untrained": node2vec.initial_table(key, *size)}
         for name, (p, q) in RATES.items():
             tables[name] = embed(key, embedded, Node2VecConfig(p=p, q=q))
-        for name, found in tables.items():
-            vectors = np.asarray(node2vec.architecture_vectors(graphs, found))
-            results.setdefault(name, []).append(measure(vectors, table, seed))
+        found = {
+            name: node2vec.architecture_vectors(graphs, each)
+            for name, each in tables.items()
+        }
+        weights = {
+            "arch2vec, untrained": arch2vec.initial_params(key, graphs, config),
+            "arch2vec": encode(key, embedded, config),
+        }
+        for name, params in weights.items():
+            found[name] = vectors(graphs, params, config)
+        for name, each in found.items():
+            measured = measure(np.asarray(each), table, seed)
+            results.setdefault(name, []).append(measured)
     for name, rows in results.items():
         means = {key: np.mean([row[key] for row in rows]) for key in rows[0]}
-        print(f"{name:12} " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+        print(f"{name:20} " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
     record = {"scale": chosen.scale, "cells": count, "seeds": seeds, "results": results}
     print(write(f"zhang2024_embedding_{chosen.scale}", record))
 
