@@ -122,9 +122,8 @@ def loss(
 ) -> Float[Array, ""]:
     """Of some graphs: cross-entropies a pair of nodes and a node, divergence a node."""
     model = Autoencoder(graphs.vocabulary, config)
-    normal, (edges, tokens) = model.apply(
-        {"params": params}, key, graphs.tokens, graphs.adjacency
-    )
+    told: Any = model.apply({"params": params}, key, graphs.tokens, graphs.adjacency)
+    normal, (edges, tokens) = told
     edge = optax.sigmoid_binary_cross_entropy(edges, graphs.adjacency)
     token = optax.softmax_cross_entropy_with_integer_labels(tokens, graphs.tokens)
     far = divergence(*normal).sum(-1).mean()

@@ -14,9 +14,9 @@ and the gap of 10 neighbours: how far, in ranks of CIFAR-10 accuracy as a share 
 cells, a cell is from the ten nearest to it on average (a third for random ones).
 
 Beside p = q = 1, the default, stand other rates of return and in-out, and the untrained
-table, whose vectors are random: since random vectors of 256 dimensions are
-nearly orthogonal, it ranks pairs by how many operations they share. arch2vec, the journal
-version's, stands there trained and untrained.
+table, whose vectors are random: since random vectors of 256 dimensions are nearly
+orthogonal, it ranks pairs by how many operations they share. arch2vec, which the
+journal version takes, stands there trained and untrained.
 
 Hardware: 2 CPU cores; ``smoke`` (300 cells embedded, pairs of all cells) and ``study``
 (all 15,625, two seeds) a few minutes.
