@@ -29,7 +29,7 @@ Shape legend: ``A`` architectures, ``U`` of them that differ, ``C`` channels at 
 """
 
 import math
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -85,19 +85,22 @@ def _flow(size: int, weights: Weights, ops: Array) -> Float[Array, "2 C"]:
 
 @cache
 def _program(size: int) -> Any:
-    """Flows of a chunk of cells on every device, and where its cells go."""
+    """Flows of the first cells of a chunk on every device, and where operands go."""
     devices = jax.local_devices()
     kind = (AxisType.Auto,)
     mesh = jax.make_mesh((len(devices),), ("cells",), kind, devices=devices)
     split = PartitionSpec("cells")
 
-    def chunk(weights, ops):
-        return jax.lax.map(partial(_flow, size, weights), ops)
+    def chunk(weights, ops, count):
+        channels = weights["stages"][-1]["conv_1x1"].shape[-1]
+        found = jnp.zeros((len(ops), 2, channels), weights["stem"].dtype)
+        put = lambda k, found: found.at[k].set(_flow(size, weights, ops[k]))  # noqa: E731
+        return jax.lax.fori_loop(0, count[0], put, found)
 
     spread = jax.shard_map(
         chunk,
         mesh=mesh,
-        in_specs=(PartitionSpec(), split),
+        in_specs=(PartitionSpec(), split, split),
         out_specs=split,
         check_vma=False,
     )
@@ -132,20 +135,21 @@ def flows(weights: Weights, ops: Integer[np.ndarray, "A 6"], size: int) -> Flows
     cells, back = np.unique(live, axis=0, return_inverse=True)
     program, place = _program(size)
     devices = place.num_devices
-    step = _CHUNK * devices
-    channels = weights["stages"][-1]["conv_1x1"].shape[-1]
-    found = [np.zeros((0, 2, channels))]
-    for begin in range(0, len(cells), step):
-        part = cells[begin : begin + step]
-        # empty cells, which cost nothing, fill the last chunk
-        padded = np.zeros((step, 6), np.int32)
-        padded[: len(part)] = part
+    found = [np.zeros((0, 2, weights["stages"][-1]["conv_1x1"].shape[-1]))]
+    for begin in range(0, len(cells), _CHUNK * devices):
+        part = cells[begin : begin + _CHUNK * devices]
         # neighbours cost alike: the devices get them in turns
-        dealt = padded.reshape(_CHUNK, devices, 6).swapaxes(0, 1).reshape(step, 6)
+        dealt = np.zeros((devices, _CHUNK, 6), np.int32)
+        counts = np.zeros(devices, np.int32)
+        for device in range(devices):
+            turn = part[device::devices]
+            dealt[device, : len(turn)] = turn
+            counts[device] = len(turn)
         with jax.enable_x64(True):
-            flow = np.asarray(program(weights, jax.device_put(dealt, place)))
+            operands = jax.device_put((dealt.reshape(-1, 6), counts), place)
+            flow = np.asarray(program(weights, *operands))
         flow = flow.reshape(devices, _CHUNK, 2, -1).swapaxes(0, 1)
-        found.append(flow.reshape(step, 2, -1)[: len(part)])
+        found.append(flow.reshape(-1, *flow.shape[2:])[: len(part)])
     return np.concatenate(found)[back.reshape(-1)]
 
 

@@ -12,7 +12,7 @@ from evojax_mtl.evaluation import synflow
 from evojax_mtl.networks.nasbench201_network import Skeleton, initial_weights
 from tests.networks import nasbench201_reference as reference
 
-SMALL = Skeleton(widths=(2, 3, 4), cells=2)
+SMALL = Skeleton(widths=(2, 3), cells=2)
 SIDE, CLASSES = 4, 5
 
 
@@ -44,13 +44,15 @@ def by_gradients(weights, classifier, ops):
 
 
 def test_scores_are_those_of_automatic_differentiation():
-    cells = np.concatenate([random_cells(8), np.repeat([[0], [2], [3], [4]], 6, 1)])
+    # every operation on every edge, and an edge that leads nowhere
+    cells = (np.arange(6) + np.arange(5)[:, None]) % 5
+    cells[0, 0] = 0
     weights, classifier = small_weights(), small_classifier()
     found = synflow.score(synflow.flows(weights, cells, SIDE), classifier)
     assert found.dtype == np.float64
     with jax.enable_x64(True):
         expected = [by_gradients(weights, classifier, ops) for ops in cells]
-    assert np.count_nonzero(expected) > 8
+    assert np.count_nonzero(expected) == 5
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -59,7 +61,7 @@ def test_scores_are_those_of_pytorch():
     from experiments.benchmarks import torch_nasbench201
 
     weights, classifier = small_weights(1), small_classifier(1)
-    cells = random_cells(6, 1)
+    cells = random_cells(20, 1)
     found = synflow.score(synflow.flows(weights, cells, SIDE), classifier)
     expected = [
         torch_nasbench201.synflow(ops, weights, classifier, SIDE) for ops in cells
@@ -80,7 +82,7 @@ def test_the_expected_score_is_the_mean_over_draws():
 
 def test_equal_channels_merge_exactly():
     """The expected score is that of a network of full width with equal weights."""
-    cells = random_cells(3, 2)
+    cells = random_cells(5, 2)
     with jax.enable_x64(True):
         key, full = jax.random.key(0), synflow.SKELETON
         weights = initial_weights(key, full, synflow.mean_uniform, jnp.float64)
