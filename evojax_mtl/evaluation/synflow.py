@@ -107,7 +107,12 @@ def _program(size: int) -> Any:
     return jax.jit(spread, compiler_options=on_cpu()), NamedSharding(mesh, split)
 
 
-def _checked(ops: Integer[np.ndarray, "A 6"], size: int) -> np.ndarray:
+def checked(ops: Integer[np.ndarray, "A 6"], size: int) -> np.ndarray:
+    """The cells as int32.
+
+    Raises:
+      UserError: ``ops`` are no cells, or ``size`` does not halve twice.
+    """
     if ops.size and not (ops.min() >= 0 and ops.max() < len(OPERATIONS)):
         raise UserError(
             f"ops: found {ops.min()} to {ops.max()}, must be 0 to {len(OPERATIONS) - 1}"
@@ -131,7 +136,7 @@ def flows(weights: Weights, ops: Integer[np.ndarray, "A 6"], size: int) -> Flows
     Raises:
       UserError: ``ops`` are no cells, or ``size`` does not halve twice.
     """
-    live = np.asarray(live_operations(jnp.asarray(_checked(ops, size))))
+    live = np.asarray(live_operations(jnp.asarray(checked(ops, size))))
     cells, back = np.unique(live, axis=0, return_inverse=True)
     program, place = _program(size)
     devices = place.num_devices
@@ -212,11 +217,23 @@ def mean_uniform(inputs: int) -> Initializer:
 
 
 @jax.jit
-def _merged_weights() -> Weights:
-    """Of the mean network, one channel a map."""
+def _expected_weights() -> Weights:
     weights = initial_weights(jax.random.key(0), SKELETON, mean_uniform, jnp.float64)
     # one of the equal outputs, which sees the sum of the equal inputs
     return jax.tree.map(lambda k: k[..., :1].sum(-2, keepdims=True), weights)
+
+
+def expected_weights() -> Weights:
+    """Kernels of the mean network, of whose equal channels one stands for all."""
+    with jax.enable_x64(True):
+        return _expected_weights()
+
+
+def expected_classifier(classes: int) -> Float[np.ndarray, "1 classes"]:
+    """Its classifier."""
+    _check_classes(classes)
+    inputs = SKELETON.widths[-1]
+    return np.full((1, classes), inputs * 0.5 / math.sqrt(inputs))
 
 
 def expected_synflow_scores(
@@ -226,9 +243,5 @@ def expected_synflow_scores(
 
     All 15,625 cells take seconds.
     """
-    _check_classes(classes)
-    with jax.enable_x64(True):
-        weights = _merged_weights()
-    width = SKELETON.widths[-1]
-    classifier = np.full((1, classes), width * 0.5 / math.sqrt(width))
-    return score(flows(weights, ops, size), classifier)
+    classifier = expected_classifier(classes)
+    return score(flows(expected_weights(), ops, size), classifier)
