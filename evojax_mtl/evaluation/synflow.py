@@ -29,7 +29,7 @@ Shape legend: ``A`` architectures, ``U`` of them that differ, ``C`` channels at 
 """
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -158,16 +158,16 @@ def flows(weights: Weights, ops: Integer[np.ndarray, "A 6"], size: int) -> Flows
     return np.concatenate(found)[back.reshape(-1)]
 
 
-@jax.jit
-def _random_weights(key: Array) -> Weights:
-    weights = initial_weights(key, SKELETON, torch_uniform, jnp.float64)
+@partial(jax.jit, static_argnums=1)
+def _random_weights(key: Array, skeleton: Skeleton) -> Weights:
+    weights = initial_weights(key, skeleton, torch_uniform, jnp.float64)
     return jax.tree.map(jnp.abs, weights)
 
 
-def random_weights(key: Array) -> Weights:
+def random_weights(key: Array, skeleton: Skeleton = SKELETON) -> Weights:
     """Absolute values of PyTorch's default kernels, float64."""
     with jax.enable_x64(True):
-        return _random_weights(key)
+        return _random_weights(key, skeleton)
 
 
 def _check_classes(classes: int) -> None:
@@ -175,11 +175,13 @@ def _check_classes(classes: int) -> None:
         raise UserError(f"classes: found {classes}, must be at least 1")
 
 
-def random_classifier(key: Array, classes: int) -> Float[np.ndarray, "C classes"]:
+def random_classifier(
+    key: Array, classes: int, skeleton: Skeleton = SKELETON
+) -> Float[np.ndarray, "C classes"]:
     """Absolute values of PyTorch's default classifier, float64."""
     _check_classes(classes)
     with jax.enable_x64(True):
-        shape = (SKELETON.widths[-1], classes)
+        shape = (skeleton.widths[-1], classes)
         return np.abs(np.asarray(torch_uniform()(key, shape, jnp.float64)))
 
 
@@ -189,7 +191,11 @@ def score(flow: Flows, classifier: Float[np.ndarray, "C classes"]) -> Scores:
 
 
 def synflow_scores(
-    ops: Integer[np.ndarray, "A 6"], classes: int, size: int, key: Array
+    ops: Integer[np.ndarray, "A 6"],
+    classes: int,
+    size: int,
+    key: Array,
+    skeleton: Skeleton = SKELETON,
 ) -> Scores:
     """Synflow of cells with one draw of weights.
 
@@ -198,13 +204,14 @@ def synflow_scores(
       classes: of the data set: 10, 100 or 120.
       size: pixels a side of its images: 32 or 16.
       key: a typed key; the kernels it draws do not depend on ``classes``.
+      skeleton: widths and depth of the network.
 
     Raises:
       UserError: ``ops`` are no cells, ``classes`` or ``size`` is out of range.
     """
     body, head = jax.random.split(key)
-    classifier = random_classifier(head, classes)
-    return score(flows(random_weights(body), ops, size), classifier)
+    classifier = random_classifier(head, classes, skeleton)
+    return score(flows(random_weights(body, skeleton), ops, size), classifier)
 
 
 def mean_uniform(inputs: int) -> Initializer:
@@ -216,32 +223,37 @@ def mean_uniform(inputs: int) -> Initializer:
     return fill
 
 
-@jax.jit
-def _expected_weights() -> Weights:
-    weights = initial_weights(jax.random.key(0), SKELETON, mean_uniform, jnp.float64)
+@partial(jax.jit, static_argnums=0)
+def _expected_weights(skeleton: Skeleton) -> Weights:
+    weights = initial_weights(jax.random.key(0), skeleton, mean_uniform, jnp.float64)
     # one of the equal outputs, which sees the sum of the equal inputs
     return jax.tree.map(lambda k: k[..., :1].sum(-2, keepdims=True), weights)
 
 
-def expected_weights() -> Weights:
+def expected_weights(skeleton: Skeleton = SKELETON) -> Weights:
     """Kernels of the mean network, of whose equal channels one stands for all."""
     with jax.enable_x64(True):
-        return _expected_weights()
+        return _expected_weights(skeleton)
 
 
-def expected_classifier(classes: int) -> Float[np.ndarray, "1 classes"]:
+def expected_classifier(
+    classes: int, skeleton: Skeleton = SKELETON
+) -> Float[np.ndarray, "1 classes"]:
     """Its classifier."""
     _check_classes(classes)
-    inputs = SKELETON.widths[-1]
+    inputs = skeleton.widths[-1]
     return np.full((1, classes), inputs * 0.5 / math.sqrt(inputs))
 
 
 def expected_synflow_scores(
-    ops: Integer[np.ndarray, "A 6"], classes: int, size: int
+    ops: Integer[np.ndarray, "A 6"],
+    classes: int,
+    size: int,
+    skeleton: Skeleton = SKELETON,
 ) -> Scores:
     """The mean of ``synflow_scores`` over all keys; arguments and errors as there.
 
     All 15,625 cells take seconds.
     """
-    classifier = expected_classifier(classes)
-    return score(flows(expected_weights(), ops, size), classifier)
+    classifier = expected_classifier(classes, skeleton)
+    return score(flows(expected_weights(skeleton), ops, size), classifier)
