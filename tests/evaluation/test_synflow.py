@@ -1,5 +1,9 @@
 """Synflow against automatic differentiation of plain networks, and its mean."""
 
+import json
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +91,28 @@ def test_equal_channels_merge_exactly():
     expected = synflow.score(synflow.flows(weights, cells, SIDE), classifier)
     found = synflow.expected_synflow_scores(cells, 7, SIDE, SMALL)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_several_devices_score_the_same():
+    """More cells than a chunk holds, over three devices of another process."""
+    script = """
+import jax
+jax.config.update("jax_num_cpu_devices", 3)
+jax.config.update("jax_disable_most_optimizations", True)
+import numpy as np
+from evojax_mtl.evaluation import synflow
+from evojax_mtl.networks.nasbench201_network import Skeleton
+assert jax.device_count() == 3
+cells = np.random.default_rng(0).integers(0, 5, (1000, 6)).astype(np.uint8)
+key, small = jax.random.key(0), Skeleton((1, 2), 1)
+print(synflow.synflow_scores(cells, 5, 4, key, small).tolist())
+"""
+    run = [sys.executable, "-c", script]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    cells = np.random.default_rng(0).integers(0, 5, (1000, 6)).astype(np.uint8)
+    key, narrow = jax.random.key(0), Skeleton((1, 2), 1)
+    found = synflow.synflow_scores(cells, 5, 4, key, narrow)
+    np.testing.assert_allclose(json.loads(done.stdout), found, rtol=1e-12)
 
 
 def test_cells_that_let_nothing_through_score_nothing():
