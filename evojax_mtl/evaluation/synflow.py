@@ -107,12 +107,16 @@ def _program(size: int) -> Any:
     return jax.jit(spread, compiler_options=on_cpu()), NamedSharding(mesh, split)
 
 
-def checked(ops: Integer[np.ndarray, "A 6"], size: int) -> np.ndarray:
+def checked(ops: np.ndarray, size: int) -> Integer[np.ndarray, "A 6"]:
     """The cells as int32.
 
     Raises:
       UserError: ``ops`` are no cells, or ``size`` does not halve twice.
     """
+    if ops.ndim != 2 or ops.shape[1] != 6 or ops.dtype.kind not in "iu":
+        raise UserError(
+            f"ops: found {ops.dtype} of shape {ops.shape}, must be integers (A, 6)"
+        )
     if ops.size and not (ops.min() >= 0 and ops.max() < len(OPERATIONS)):
         raise UserError(
             f"ops: found {ops.min()} to {ops.max()}, must be 0 to {len(OPERATIONS) - 1}"

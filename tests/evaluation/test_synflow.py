@@ -147,3 +147,9 @@ def test_bad_input(ops, classes, size, field):
     ):
         with pytest.raises(UserError, match=f"^{field}: found"):
             call()
+
+
+@pytest.mark.parametrize("ops", [np.zeros((2, 5), int), np.zeros(6, int), np.eye(6)])
+def test_what_is_no_list_of_cells(ops):
+    with pytest.raises(UserError, match=r"^ops: found .* must be integers \(A, 6\)"):
+        synflow.checked(ops, 32)
