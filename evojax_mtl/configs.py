@@ -281,6 +281,7 @@ _CELLS: dict[str, dict[str, Any]] = {
     },
     "smoke": _BRIEF
     | {
+        "image_size": 14,
         "channels": 8,
         "population": 6,
         "statistics": "batch",

@@ -90,34 +90,47 @@ def depthwise_kernel_gradient(
 ) -> Float[Array, "k k C"]:
     """Gradient of ``depthwise`` with respect to a kernel of side ``size``.
 
-    On CPU sums over images first, so that the partial sums stay in cache.
+    On CPU by rows of the kernel and sums over images first, so that the partial sums
+    stay in cache, and there is a program for each column of taps instead of each tap.
     """
     reach = dilation * (size // 2)
-    steps = [dilation * i for i in range(size)]
-    corners = [(top, left * channels) for top in steps for left in steps]
+    side = reach * channels
+    (rows, width), steps = x.shape[1:], [dilation * i for i in range(size)]
 
-    def products(x: Array, gradient: Array) -> list[Array]:
-        rows, width = x.shape[-2:]
-        margins = ((reach, reach), (reach * channels, reach * channels))
-        image = jnp.pad(x, ((0, 0),) * (x.ndim - 2) + margins)
-        return [
-            image[..., top : top + rows, left : left + width] * gradient
-            for top, left in corners
-        ]
+    def products(image: Array, gradient: Array) -> list[Array]:
+        """Of each tap in a row of the kernel."""
+        lefts = [step * channels for step in steps]
+        return [image[..., left : left + width] * gradient for left in lefts]
 
-    def by_image(x: Lines, gradient: Lines) -> Array:
-        def add(totals: list[Array], pair: tuple[Array, Array]) -> tuple:
-            parts = products(*pair)
-            return [t + part for t, part in zip(totals, parts, strict=True)], None
+    def padded(x: Lines) -> Array:
+        return jnp.pad(x, ((0, 0), (reach, reach), (side, side)))
 
-        zeros = [jnp.zeros(x.shape[1:], x.dtype)] * size**2
-        totals, _ = jax.lax.scan(add, zeros, (x, gradient))
-        return jnp.stack([total.sum(0) for total in totals])
+    def by_row(x: Lines, gradient: Lines) -> Array:
+        image = padded(x)
+
+        def row(_: None, top: Array) -> tuple[None, Array]:
+            def add(totals: list[Array], pair: tuple[Array, Array]) -> tuple:
+                number, slope = pair
+                corner, seen = (number, top, 0), (1, rows, width + 2 * side)
+                parts = products(jax.lax.dynamic_slice(image, corner, seen)[0], slope)
+                return [t + part for t, part in zip(totals, parts, strict=True)], None
+
+            zeros = [jnp.zeros((rows, width), x.dtype)] * size
+            totals, _ = jax.lax.scan(add, zeros, (jnp.arange(len(x)), gradient))
+            return None, jnp.stack([total.sum(0) for total in totals])
+
+        return jax.lax.scan(row, None, jnp.array(steps))[1]
 
     def at_once(x: Lines, gradient: Lines) -> Array:
-        return jnp.stack([part.sum((0, 1)) for part in products(x, gradient)])
+        image = padded(x)
+        taps = [
+            part.sum((0, 1))
+            for top in steps
+            for part in products(image[:, top : top + rows], gradient)
+        ]
+        return jnp.stack(taps).reshape(size, size, width)
 
-    sums = jax.lax.platform_dependent(x, gradient, cpu=by_image, default=at_once)
+    sums = jax.lax.platform_dependent(x, gradient, cpu=by_row, default=at_once)
     return sums.reshape(size, size, -1, channels).sum(2)
 
 
