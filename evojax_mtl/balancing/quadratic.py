@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-RIDGE = (1e-5, 1e-2, 1.0)
+RIDGE = (1e-5, 1e-3, 1.0)
 """Added to the unit diagonal of the factorised matrix: least, at first, and most."""
 
 LENGTHS = tuple(2.0**e for e in (-8, -6, -4, -3, -2, -1, 0))
@@ -78,7 +78,7 @@ def minimize_nonnegative(
         both = inside[:, None] & inside[None, :]
         kernel = jnp.where(both, matrix, 0)
         kernel += jnp.diag(jnp.where(inside, state.ridge, 1))
-        direction = jnp.where(free, _solve(kernel, -gradient), 0)
+        direction = jnp.where(free, solve_definite(kernel, -gradient), 0)
         trials = jnp.maximum(x[:, None] + lengths * direction[:, None], 0)
         changes = trials - x[:, None]
         bend = matrix @ changes
@@ -106,7 +106,9 @@ def minimize_nonnegative(
     return jax.lax.while_loop(unfinished, step, start).x * scale * unit
 
 
-def _solve(matrix: Float[Array, "T T"], wanted: Float[Array, "T"]) -> Array:
+def solve_definite(
+    matrix: Float[Array, "T T"], wanted: Float[Array, "T"]
+) -> Float[Array, "T"]:
     """``matrix^-1 wanted`` for a positive definite matrix."""
     factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
     column = wanted[:, None]
