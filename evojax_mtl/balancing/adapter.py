@@ -33,7 +33,7 @@ from evojax_mtl.balancing.gradients import (
     weighted,
 )
 from evojax_mtl.balancing.groups import Grouping, Path, Split, split
-from evojax_mtl.balancing.protocol import Method, Tasks
+from evojax_mtl.balancing.protocol import GramianWeighting, LossBalancer, Tasks
 from evojax_mtl.pytrees import Pytree, static
 
 
@@ -94,14 +94,15 @@ class Balancer(Pytree):
         )
         kind = self.method.traits.kind
         if kind == "losses":
-            return self.method.init(self.tasks)
+            return _strong(self.method.init(self.tasks))
         if kind == "gramian":
             return _stacked(self.method.init(self.tasks), len(parts.groups))
         leaves = [
             jax.ShapeDtypeStruct((self.tasks, *leaf.shape), jnp.float32)
             for leaf in parts.shared(params)
         ]
-        return tuple(self.method.init(group) for group in parts.take(leaves))
+        groups = tuple(self.method.init(group) for group in parts.take(leaves))
+        return _strong(groups)
 
     def update(
         self,
@@ -175,7 +176,7 @@ class Balancer(Pytree):
         if self.method.traits.kind == "gramian":
             return _stacked(self.method.init(self.tasks), 1)
         shape = (self.tasks, *representation.shape)
-        return self.method.init(jax.ShapeDtypeStruct(shape, jnp.float32))
+        return _strong(self.method.init(jax.ShapeDtypeStruct(shape, jnp.float32)))
 
     def update_through(
         self,
@@ -254,11 +255,16 @@ class Balancer(Pytree):
 
 def _stacked(state: Any, count: int) -> Any:
     """``count`` copies of a state, one a group."""
-    return jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * count), state)
+    return _strong(jax.tree.map(lambda x: jnp.stack([x] * count), state))
+
+
+def _strong(state: Any) -> Any:
+    """Without weak types, which would compile the second step anew."""
+    return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state)
 
 
 def _weights_of_losses(
-    method: Method, state: Any, tasks: Tasks
+    method: LossBalancer, state: Any, tasks: Tasks
 ) -> tuple[Float[Array, "T"], Any]:
     """The scalar's derivative in each loss, and the new state."""
 
@@ -270,7 +276,7 @@ def _weights_of_losses(
 
 
 def _weigh(
-    method: Method, state: Any, gramians: Float[Array, "K T T"], tasks: Tasks
+    method: GramianWeighting, state: Any, gramians: Float[Array, "K T T"], tasks: Tasks
 ) -> tuple[Float[Array, "K T"], Any]:
     """The weights of each group."""
 

@@ -19,7 +19,9 @@ def check_names(names: Sequence[str]) -> None:
             raise UserError(f"tasks: found {name!r} twice, names must differ")
 
 
-def check_use(traits: Traits, passes: str, groups: int, *, representation: bool) -> None:
+def check_use(
+    traits: Traits, passes: str, groups: int, *, representation: bool
+) -> None:
     """Whether a method can be used on weights, or on a representation, in this way."""
     name = traits.name
     if representation and traits.representation == "refused":

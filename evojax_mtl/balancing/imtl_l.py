@@ -32,9 +32,7 @@ class IMTLL(Pytree):
         """Log scales of 0."""
         return start(jnp.zeros(tasks))
 
-    def combine(
-        self, state: Learned, tasks: Tasks
-    ) -> tuple[Float[Array, ""], Learned]:
+    def combine(self, state: Learned, tasks: Tasks) -> tuple[Float[Array, ""], Learned]:
         """See ``LossBalancer``."""
 
         def scalar(log_scale):

@@ -100,6 +100,3 @@ class GradientAggregator(Protocol):
         The gradients of absent tasks are 0.
         """
         ...
-
-
-Method = LossBalancer | GramianWeighting | GradientAggregator

@@ -30,6 +30,7 @@ class Traits:
         ``'layer'`` by itself.
       positive: losses must be above 0.
       observes: wants the losses again after the update, one more forward pass.
+      golden: packages whose values it reproduces.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Traits:
     grouping: Literal["model", "layer"] = "model"
     positive: bool = False
     observes: bool = False
+    golden: str = ""
 
     @property
     def cost(self) -> str:
@@ -54,6 +56,13 @@ class Traits:
         else:
             passes = "T backward passes"
         return passes + (", 1 more forward pass" if self.observes else "")
+
+    @property
+    def status(self) -> str:
+        """What has been checked."""
+        if self.golden:
+            return f"checked against {self.golden}"
+        return "checked against its equations"
 
     def build(self, **fields: Any) -> Any:
         """The method (imports JAX)."""
@@ -76,6 +85,7 @@ _METHODS = (
         paper="Kendall, Gal, Cipolla 2018, arXiv:1705.07115",
         kind="losses",
         factory="uncertainty:UncertaintyWeighting",
+        golden="torchjd",
     ),
     Traits(
         name="dwa",
@@ -84,6 +94,7 @@ _METHODS = (
         kind="losses",
         factory="dwa:DWA",
         positive=True,
+        golden="torchjd",
     ),
     Traits(
         name="gls",
@@ -92,6 +103,7 @@ _METHODS = (
         kind="losses",
         factory="gls:GLS",
         positive=True,
+        golden="torchjd",
     ),
     Traits(
         name="rlw",
@@ -99,6 +111,7 @@ _METHODS = (
         paper="Lin et al. 2022, arXiv:2111.10603",
         kind="losses",
         factory="rlw:RLW",
+        golden="torchjd",
     ),
     Traits(
         name="imtl-l",
@@ -107,6 +120,7 @@ _METHODS = (
         kind="losses",
         factory="imtl_l:IMTLL",
         positive=True,
+        golden="torchjd",
     ),
     Traits(
         name="stch",
@@ -115,6 +129,7 @@ _METHODS = (
         kind="losses",
         factory="stch:STCH",
         positive=True,
+        golden="torchjd",
     ),
     Traits(
         name="famo",
@@ -124,6 +139,7 @@ _METHODS = (
         factory="famo:FAMO",
         positive=True,
         observes=True,
+        golden="torchjd",
     ),
     Traits(
         name="excess-mtl",
@@ -131,6 +147,7 @@ _METHODS = (
         paper="He et al. 2024, arXiv:2402.02009",
         kind="gradients",
         factory="excess_mtl:ExcessMTL",
+        golden="torchjd",
     ),
     Traits(
         name="db-mtl",
@@ -148,6 +165,7 @@ _METHODS = (
         factory="gradnorm:GradNorm",
         representation="allowed",
         positive=True,
+        golden="LibMTL",
     ),
     Traits(
         name="mgda",
@@ -156,6 +174,7 @@ _METHODS = (
         kind="gramian",
         factory="mgda:MGDA",
         representation="allowed",
+        golden="torchjd and LibMTL",
     ),
     Traits(
         name="pcgrad",
@@ -163,6 +182,7 @@ _METHODS = (
         paper="Yu et al. 2020, arXiv:2001.06782",
         kind="gramian",
         factory="pcgrad:PCGrad",
+        golden="torchjd and LibMTL",
     ),
     Traits(
         name="gradvac",
@@ -170,6 +190,7 @@ _METHODS = (
         paper="Wang et al. 2021, arXiv:2010.05874",
         kind="gramian",
         factory="gradvac:GradVac",
+        golden="torchjd and LibMTL",
     ),
     Traits(
         name="cagrad",
@@ -177,6 +198,7 @@ _METHODS = (
         paper="Liu et al. 2021, arXiv:2110.14048",
         kind="gramian",
         factory="cagrad:CAGrad",
+        golden="torchjd and LibMTL",
     ),
     Traits(
         name="graddrop",
@@ -185,6 +207,7 @@ _METHODS = (
         kind="gradients",
         factory="graddrop:GradDrop",
         representation="required",
+        golden="torchjd",
     ),
     Traits(
         name="imtl-g",
@@ -193,6 +216,7 @@ _METHODS = (
         kind="gramian",
         factory="imtl_g:IMTLG",
         representation="allowed",
+        golden="torchjd and LibMTL",
     ),
     Traits(
         name="nash-mtl",
@@ -200,6 +224,7 @@ _METHODS = (
         paper="Navon et al. 2022, arXiv:2202.01017",
         kind="gramian",
         factory="nash_mtl:NashMTL",
+        golden="torchjd",
     ),
     Traits(
         name="aligned-mtl",
@@ -208,6 +233,7 @@ _METHODS = (
         kind="gramian",
         factory="aligned_mtl:AlignedMTL",
         representation="allowed",
+        golden="torchjd",
     ),
     Traits(
         name="moco",
@@ -222,6 +248,7 @@ _METHODS = (
         paper="Ban, Ji 2024, arXiv:2402.15638",
         kind="gramian",
         factory="fairgrad:FairGrad",
+        golden="torchjd",
     ),
     Traits(
         name="upgrad",
@@ -229,6 +256,7 @@ _METHODS = (
         paper="Quinton, Rey 2024, arXiv:2406.16232",
         kind="gramian",
         factory="upgrad:UPGrad",
+        golden="torchjd",
     ),
     Traits(
         name="dualproj",
@@ -236,6 +264,7 @@ _METHODS = (
         paper="Lopez-Paz, Ranzato 2017, arXiv:1706.08840",
         kind="gramian",
         factory="dualproj:DualProj",
+        golden="torchjd",
     ),
     Traits(
         name="config",
@@ -243,6 +272,7 @@ _METHODS = (
         paper="Liu, Chu, Thuerey 2025, arXiv:2408.11104",
         kind="gramian",
         factory="conflict_free:ConFIG",
+        golden="torchjd",
     ),
     Traits(
         name="rotograd",

@@ -33,9 +33,7 @@ class UncertaintyWeighting(Pytree):
         """Log variances."""
         return start(jnp.zeros(tasks) + self.initial)
 
-    def combine(
-        self, state: Learned, tasks: Tasks
-    ) -> tuple[Float[Array, ""], Learned]:
+    def combine(self, state: Learned, tasks: Tasks) -> tuple[Float[Array, ""], Learned]:
         """See ``LossBalancer``."""
 
         def scalar(log_variance):

@@ -202,18 +202,14 @@ def from_libmtl(weighting, jacobian, losses):
         if tasks == 2
     }
     first = [2.0 * loss for loss in losses[:-1]] + [losses[-1]]
-    found["gradnorm"] = libmtl_step(
-        weighting.GradNorm, *given, first=first, alpha=1.5
-    )
+    found["gradnorm"] = libmtl_step(weighting.GradNorm, *given, first=first, alpha=1.5)
     found["gradnorm"]["first"] = first
     found["imtl-g"] = libmtl_step(weighting.IMTL, *given)
     if tasks == 3:  # its objective is written for three
         found["cagrad"] = libmtl_step(weighting.CAGrad, *given, calpha=0.5, rescale=1)
     if tasks == 2:  # no order to choose
         found["pcgrad"] = libmtl_step(weighting.PCGrad, *given)
-        found["gradvac"] = libmtl_step(
-            weighting.GradVac, *given, beta=0.5
-        )
+        found["gradvac"] = libmtl_step(weighting.GradVac, *given, beta=0.5)
     return found
 
 

@@ -32,7 +32,7 @@ class Problem(Pytree):
 
     Attributes:
       x: inputs.
-      heads: ``(T, WIDTH)``; the second opposes the first.
+      heads: ``(T, WIDTH)``.
       targets: ``(T, BATCH)``.
       size: of each task's loss.
       params: the encoder's first weights.
@@ -75,9 +75,7 @@ class Problem(Pytree):
             return balancer, balancer.init_through(shape)
         return balancer, balancer.init(self.params)
 
-    def step(
-        self, balancer, params, state, key, present=None, scale=1.0, offset=0.0
-    ):
+    def step(self, balancer, params, state, key, present=None, scale=1.0, offset=0.0):
         """``Balanced`` of the encoder; the heads stay."""
         if balancer.method.traits.representation == "required":
             found = balancer.update_through(
@@ -111,13 +109,13 @@ class Problem(Pytree):
 
 
 def three_tasks():
-    """The first two conflict, and the third with the second a little."""
+    """Each conflicts with the two others."""
     draw = np.random.default_rng(11)
     x = draw.normal(size=(BATCH, INPUTS))
     heads = draw.normal(size=(3, WIDTH))
-    heads[1] = -0.8 * heads[0] + 0.3 * heads[1]
-    heads[2] = 0.6 * heads[2] - 0.6 * heads[0]
-    targets = draw.normal(size=(3, BATCH)) + 1
+    a, b = heads[:2]
+    heads = np.stack([a, 0.8 * b - 0.5 * a, -0.8 * b - 0.5 * a])
+    targets = 0.3 * draw.normal(size=(3, BATCH)) + 1.5
     first = draw.normal(size=(INPUTS, 7)) / 2
     second = draw.normal(size=(7, WIDTH)) / 3
     params = {

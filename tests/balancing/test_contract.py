@@ -34,8 +34,6 @@ ON_WEIGHTS = [n for n, t in BALANCING.items() if t.representation != "required"]
 every = pytest.mark.parametrize("name", BALANCING)
 
 
-
-
 @jax.jit
 def compiled(problem, balancer, params, state, key, present, scale, offset):
     return problem.step(balancer, params, state, key, present, scale, offset)
@@ -89,6 +87,15 @@ def test_a_step_is_like_the_weights_and_finite(name):
 
 
 @every
+def test_the_second_step_compiles_nothing(name):
+    _, state = PROBLEM.start(name)
+    found = run(name).state
+    assert jax.tree.map(jax.typeof, found) == jax.tree.map(jax.typeof, state)
+    weak = [x.weak_type for x in jax.tree.leaves(state)]
+    assert not any(weak)
+
+
+@every
 def test_the_same_key_gives_the_same_bits(name):
     first, second = run(name), run(name)
     assert (flat(first) == flat(second)).all()
@@ -117,9 +124,7 @@ def test_compiled_equals_not_compiled(name):
 def test_mapped_equals_one_by_one(name):
     balancer, state = PROBLEM.start(name)
     keys = jax.random.split(KEY, 2)
-    members = [
-        jax.tree.map(lambda x, c=c: c * x, PROBLEM.params) for c in (1.0, 0.4)
-    ]
+    members = [jax.tree.map(lambda x, c=c: c * x, PROBLEM.params) for c in (1.0, 0.4)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *members)
     step = jax.jit(jax.vmap(PROBLEM.step, in_axes=(None, 0, None, 0)))
     together = step(balancer, stacked, state, keys)
