@@ -1,5 +1,6 @@
 """What the papers say of their updates, on gradients of several ranks and scales."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -233,8 +234,8 @@ def test_moco_follows_its_equations(variant):
 
 
 def test_the_projection_on_the_simplex_is_the_nearest_point():
-    point = np.array([0.9, 0.4, -0.5])
-    found = on_simplex(point.astype(np.float32), np.ones(3, bool))
+    point = jnp.asarray([0.9, 0.4, -0.5])
+    found = on_simplex(point, jnp.ones(3, bool))
     np.testing.assert_allclose(found, [0.75, 0.25, 0.0], atol=1e-6)
-    found = on_simplex(point.astype(np.float32), np.array([False, True, True]))
+    found = on_simplex(point, jnp.asarray([False, True, True]))
     np.testing.assert_allclose(found, [0.0, 0.95, 0.05], atol=1e-6)
