@@ -22,16 +22,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int
 
 RIDGE = (1e-5, 1e-3, 1.0)
 """Added to the unit diagonal of the factorised matrix: least, at first, and most."""
 
 LENGTHS = tuple(2.0**e for e in (-8, -6, -4, -3, -2, -1, 0))
-"""Lengths of the trial steps; those above 1 are for directions that cost nothing."""
+"""Lengths of the trial steps."""
 
 LIMIT = 100
 """Factorisations at most."""
+
+LOT = 1000
+"""Variables of the programs that step together on CPU, about."""
 
 
 class _State(NamedTuple):
@@ -55,10 +59,42 @@ def minimize_nonnegative(
       present: variables that may be positive; others, and those whose diagonal entry
         is 0, are 0.
     """
-    diagonal = jnp.diagonal(gramian)
-    free = diagonal > 0
+    free = jnp.diagonal(gramian) > 0
     if present is not None:
         free &= present
+    return _minimize(gramian, linear, free)
+
+
+@custom_vmap
+def _minimize(gramian: Array, linear: Array, free: Array) -> Array:
+    return _iterate(gramian, linear, free)
+
+
+@_minimize.def_vmap
+def _minimize_many(
+    size: int, mapped: list[bool], *args: Array
+) -> tuple[Array, Array | bool]:
+    """Programs in small lots on CPU, which wait for the slowest of a lot alone."""
+
+    def every(flag: bool, value: Array) -> Array:
+        return value if flag else jnp.broadcast_to(value, (size, *value.shape))
+
+    args = tuple(map(every, mapped, args))
+    lot = max(1, LOT // args[1].shape[1])
+    together = jax.vmap(_iterate)
+    if size <= lot:
+        return together(*args), True
+
+    def in_lots(*args: Array) -> Array:
+        return jax.lax.map(lambda one: _iterate(*one), args, batch_size=lot)
+
+    return jax.lax.platform_dependent(*args, cpu=in_lots, default=together), True
+
+
+def _iterate(
+    gramian: Float[Array, "T T"], linear: Float[Array, "T"], free: Bool[Array, "T"]
+) -> Float[Array, "T"]:
+    diagonal = jnp.diagonal(gramian)
     scale = jnp.where(free, jax.lax.rsqrt(jnp.where(free, diagonal, 1)), 0)
     matrix = gramian * scale[:, None] * scale[None, :]
     wanted = linear * scale

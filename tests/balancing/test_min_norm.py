@@ -137,3 +137,12 @@ def test_the_program_of_any_linear_term_is_optimal(rank):
         assert (x >= 0).all()
         assert (slack >= -2e-6 * size).all()
         assert (np.abs(slack[x > 0]) <= 2e-6 * size[x > 0]).all()
+
+
+def test_lots_of_programs_equal_single_ones():
+    given = jnp.asarray(gramians(50, 60, seed=8, count=45))  # two lots and a part
+    found = many(given)
+    for i in (0, 20, 44):
+        np.testing.assert_allclose(found[i], one(given[i]), atol=1e-6)
+    nested = jax.jit(jax.vmap(jax.vmap(min_norm)))(given.reshape(3, 15, 50, 50))
+    np.testing.assert_allclose(nested.reshape(45, 50), found, atol=1e-6)
