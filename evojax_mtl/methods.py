@@ -1,8 +1,7 @@
 """The registry of search methods. Imports no JAX until a method is built."""
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from evojax_mtl.configs import (
     SoftOrderingConfig,
     preset,
 )
-from evojax_mtl.errors import UserError
+from evojax_mtl.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,6 @@ METHODS: dict[str, Method] = {
         ),
     )
 }
-
-
-def unknown(found: str, allowed: Iterable[str]) -> str:
-    """``unknown 'ctx', did you mean 'ctr'? allowed: ...``."""
-    allowed = list(allowed)
-    near = difflib.get_close_matches(found, allowed, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
-    return f"unknown {found!r}{hint} allowed: {', '.join(allowed)}"
 
 
 def find_method(name: str) -> Method:

@@ -117,6 +117,7 @@ def process(*arguments):
         "--help",
         "list",
         "list --json",
+        "list balancing --json",
         "run --help",
         "run ctr --help",
         "retrain emt-c10 --help",
@@ -172,11 +173,24 @@ def test_list_as_json(capsys):
     assert all({"name", "paper", "status"} <= row.keys() for row in listed["methods"])
 
 
+def test_list_of_balancing_methods_tells_kind_and_cost(capsys):
+    assert main(["list", "balancing", "--json"]) == 0
+    listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert len(listed) >= 26
+    assert all({"summary", "paper", "status"} <= row.keys() for row in listed.values())
+    assert listed["mgda"]["kind"] == "gramian"
+    assert listed["mgda"]["representation"] == "allowed"
+    assert listed["famo"]["cost"] == "1 backward pass, 1 more forward pass"
+    assert listed["pcgrad"]["cost"] == "T backward passes"
+    assert main(["list", "balancing"]) == 0
+    assert "T backward passes" in capsys.readouterr().out
+
+
 def test_list_of_strategies_is_evosaxs(capsys):
     from evosax.algorithms import algorithms
 
     assert main(["list", "strategies", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)["strategies"]
+    listed = json.loads(capsys.readouterr().out)
     assert {row["name"] for row in listed} == set(algorithms)
 
 

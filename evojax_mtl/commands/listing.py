@@ -19,7 +19,7 @@ class ListOptions:
     """Options of ``evojax-mtl list``."""
 
     json: bool = False
-    """Print one JSON object: category to list of entries."""
+    """Print JSON: the list of a category's entries, or an object of such lists."""
 
 
 def methods() -> list[Row]:
@@ -51,8 +51,21 @@ def tasks() -> list[Row]:
 
 
 def balancing() -> list[Row]:
-    """Methods that balance task losses or gradients: none is registered yet."""
-    return []
+    """Methods that balance task losses or gradients."""
+    from evojax_mtl.balancing.registry import BALANCING
+
+    return [
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "paper": method.paper,
+            "kind": method.kind,
+            "cost": method.cost,
+            "representation": method.representation,
+            "status": method.status,
+        }
+        for method in BALANCING.values()
+    ]
 
 
 def strategies() -> list[Row]:
@@ -118,7 +131,10 @@ def main(arguments: Sequence[str]) -> int:
             flags=["json"],
         ).json
     listed = {name: CATEGORIES[name]() for name in chosen or CATEGORIES}
-    print(json.dumps(listed, indent=2) if as_json else _table(listed))
+    if as_json:
+        print(json.dumps(listed[chosen[0]] if len(chosen) == 1 else listed, indent=2))
+    else:
+        print(_table(listed))
     return 0
 
 
@@ -129,8 +145,8 @@ def _table(listed: dict[str, list[Row]]) -> str:
         lines = [f"{category}:"]
         for row in rows:
             lines.append(f"  {row['name']:<{width}}  {row['summary']}")
-            extra = [row[key] for key in ("paper", "status") if key in row]
-            if extra and category == "methods":
+            extra = [row[key] for key in ("paper", "cost", "status") if key in row]
+            if extra and category in ("methods", "balancing"):
                 lines.append(f"  {'':<{width}}    {'; '.join(extra)}")
         if not rows:
             lines.append("  none is registered yet")

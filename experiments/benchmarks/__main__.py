@@ -12,12 +12,13 @@ from rich.table import Table
 from evojax_mtl.runs.devices import use_cores
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, Report
 
-NAMES = ("convolution", "ctr", "emt-nas", "node2vec", "synflow")
+NAMES = ("convolution", "ctr", "emt-nas", "min-norm", "node2vec", "synflow")
 """Modules of this package that define a ``BENCHMARK``, with ``-`` for ``_``."""
 
 
 def load(name: str) -> Benchmark:
-    """The benchmark called ``name``."""
+    """The benchmark called ``name``; ``_`` may stand for ``-``."""
+    name = name.replace("_", "-")
     if name not in NAMES:
         raise BenchmarkError(
             f"benchmark: found {name!r}, must be one of {', '.join(NAMES)}"

@@ -1,0 +1,1 @@
+"""Per-task losses or gradients to one update: one method a file."""
