@@ -1,0 +1,131 @@
+"""Static choices of the searches on tables, their bounds and presets. Imports no JAX."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from evojax_mtl.configs import Presets, SearchConfig, option
+from evojax_mtl.errors import UserError
+
+Proxy = Literal["multiply-adds", "none"]
+Embedding = Literal["one-hot"]
+
+
+@dataclass(frozen=True)
+class TableConfig(SearchConfig):
+    """What all searches on tables share.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 20},
+        "smoke": {"generations": 60},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    max_tasks: int | None = option(None, low=1)
+    """Use the source's first tasks only; None uses all (tasks)."""
+
+
+@dataclass(frozen=True)
+class RandomSearchConfig(TableConfig):
+    """Architectures drawn uniformly, none twice."""
+
+    batch: int = option(10, low=1)
+    """Evaluated at a time (architectures a task and generation)."""
+
+
+@dataclass(frozen=True)
+class PoolConfig(TableConfig):
+    """Regularised evolution of a pool of each task."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 60},
+        "smoke": {"generations": 200},
+        "laptop": {"generations": 1000},
+        "study": {"generations": 1000},
+        "paper": {"generations": 1000},
+    }
+
+    population: int = option(10, low=2)
+    """Architectures in the pool of a task (architectures)."""
+
+    tournament: int = option(5, low=1)
+    """Drawn from the pool, the best of which is the parent (architectures)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        at_most("tournament", self.tournament, self.population)
+
+
+@dataclass(frozen=True)
+class REAConfig(PoolConfig):
+    """Regularised evolution, each task on its own."""
+
+
+@dataclass(frozen=True)
+class KTNASConfig(PoolConfig):
+    """KTNAS: transfer between tasks chosen by transfer rank."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 10},
+        "smoke": {"generations": 60},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    transferred: int = option(4, low=1)
+    """Architectures transferred to each task in a generation, M (architectures)."""
+
+    ranking_ratio: float = option(0.2, low=0.0, high=1.0, traced=True)
+    """r: a transfer is positive if a child ranks in this top share of the next
+    population (fraction)."""
+
+    saved_generations: int = option(5, low=1)
+    """m: how long a negative transfer is remembered (generations)."""
+
+    saved_positives: int = option(1, low=1)
+    """How long a positive transfer is remembered (generations)."""
+
+    selection: Literal["transfer-rank", "random"] = option("transfer-rank")
+    """random: KTNAS without transfer rank (a name)."""
+
+    skip: Literal["off", "on"] = option("off")
+    """on: nothing is transferred while no candidate's rank is above 0, as the journal
+    version says (a name)."""
+
+    offspring: int = option(2, low=0)
+    """Mutants of the task's own population (architectures a generation)."""
+
+    screened: int = option(1, low=0)
+    """Children of each transferred architecture: the best by the proxy of itself and
+    its one-edit neighbours that are not evaluated yet (architectures)."""
+
+    survival: Literal["best", "age"] = option("best")
+    """best: the top of population and children; age: the youngest of them, as in
+    regularised evolution (a name)."""
+
+    proxy: Proxy = option("multiply-adds")
+    """What screens children without evaluating them (a name)."""
+
+    embedding: Embedding = option("one-hot")
+    """Vectors of architectures that distances are measured in (a name)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        at_most("transferred", self.transferred, self.population)
+
+
+def at_most(name: str, value: int, most: int, of: str = "population") -> None:
+    """Raises ``UserError`` where a field is greater than ``most``, that of another."""
+    if value > most:
+        raise UserError(
+            f"--{name.replace('_', '-')}: found {value}, must be at most the {of}, "
+            f"{most}"
+        )
