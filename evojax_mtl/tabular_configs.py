@@ -72,7 +72,7 @@ class KTNASConfig(PoolConfig):
     """KTNAS: transfer between tasks chosen by transfer rank."""
 
     presets: ClassVar[Presets] = {
-        "tiny": {"generations": 10},
+        "tiny": {"generations": 10, "ranking_ratio": 0.8},
         "smoke": {"generations": 60},
         "laptop": {},
         "study": {},

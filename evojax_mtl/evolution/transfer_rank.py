@@ -50,7 +50,10 @@ def no_history(generations: int, transferred: int) -> History:
 
 
 def positive(
-    parents: Int[Array, "C"], ranks: Int[Array, "C"], transferred: int, top: Array
+    parents: Int[Array, "C"],
+    ranks: Int[Array, "C"],
+    transferred: int,
+    top: Array | float,
 ) -> Bool[Array, "M"]:
     """Whether each transferred individual has a child in the top of the population.
 
