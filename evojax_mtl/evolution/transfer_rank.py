@@ -53,7 +53,7 @@ def positive(
     parents: Int[Array, "C"],
     ranks: Int[Array, "C"],
     transferred: int,
-    top: Array | float,
+    top: Array | int | float,
 ) -> Bool[Array, "M"]:
     """Whether each transferred individual has a child in the top of the population.
 
