@@ -30,8 +30,8 @@ class Method:
       status: what has been checked.
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
-        ``Dataset`` or, on tables, a ``TableData``, or ``factory(config, data, mesh)`` to spread over the axes of
-        ``mesh_axes``; it returns a ``Search``.
+        ``Dataset`` or, on tables, a ``TableData``, or ``factory(config, data, mesh)``
+        to spread over the axes of ``mesh_axes``; it returns a ``Search``.
       data: what its tasks are.
       tasks: what it runs on unless told.
       mesh_axes: axes of devices that one search can spread over. The searches of a

@@ -1,13 +1,10 @@
-"""Static choices of the searches on tables, their bounds and presets. Imports no JAX."""
+"""Static choices of searches on tables, their bounds and presets. Imports no JAX."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from evojax_mtl.configs import Presets, SearchConfig, option
 from evojax_mtl.errors import UserError
-
-Proxy = Literal["multiply-adds", "none"]
-Embedding = Literal["one-hot"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,18 @@ class KTNASConfig(PoolConfig):
     """KTNAS: transfer between tasks chosen by transfer rank."""
 
     presets: ClassVar[Presets] = {
-        "tiny": {"generations": 10, "ranking_ratio": 0.8},
-        "smoke": {"generations": 60},
+        "tiny": {
+            "generations": 10,
+            "ranking_ratio": 0.8,
+            "proxy": "multiply-adds",
+            "embedding": "one-hot",
+        },
+        "smoke": {
+            "generations": 60,
+            "proxy": "multiply-adds",
+            "embedded": 500,
+            "walks": 4,
+        },
         "laptop": {},
         "study": {},
         "paper": {},
@@ -110,11 +117,34 @@ class KTNASConfig(PoolConfig):
     """best: the top of population and children; age: the youngest of them, as in
     regularised evolution (a name)."""
 
-    proxy: Proxy = option("multiply-adds")
-    """What screens children without evaluating them (a name)."""
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
+    """What screens children without evaluating them; auto: synflow on the cells of
+    NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
-    embedding: Embedding = option("one-hot")
+    embedding: Literal["node2vec", "one-hot"] = option("node2vec")
     """Vectors of architectures that distances are measured in (a name)."""
+
+    dimensions: int = option(256, low=1)
+    """Of node2vec's vectors (dimensions)."""
+
+    embedded: int = option(20000, low=1)
+    """Architectures that node2vec walks on, drawn at random where the space has more
+    (architectures)."""
+
+    walks: int = option(10, low=1)
+    """node2vec's walks from each node (walks)."""
+
+    walk_length: int = option(80, low=2)
+    """Of node2vec's walks (nodes)."""
+
+    window: int = option(10, low=1)
+    """Distance up to which node2vec pairs two nodes of a walk (steps)."""
+
+    return_parameter: float = option(1.0, low=1e-6)
+    """node2vec's p: large values keep walks from going back (factor)."""
+
+    in_out_parameter: float = option(1.0, low=1e-6)
+    """node2vec's q: large values keep walks near where they came from (factor)."""
 
     def __post_init__(self) -> None:
         """Checks the bounds."""

@@ -215,9 +215,9 @@ def _look_up(archive, validation, target, candidates):
     better = fitness[first] > archive.fitness
     return (
         archive.replace(
-            seen=archive.seen.at[
-                jnp.where(evaluated, candidates, len(validation))
-            ].set(True, mode="drop"),
+            seen=archive.seen.at[jnp.where(evaluated, candidates, len(validation))].set(
+                True, mode="drop"
+            ),
             best=jnp.where(better, candidates[first], archive.best),
             fitness=jnp.where(better, fitness[first], archive.fitness),
             spent=archive.spent + jnp.sum(new),

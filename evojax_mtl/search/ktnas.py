@@ -1,4 +1,4 @@
-"""KTNAS on tables: transfer between tasks, chosen by transfer rank (Zhang 2024, Alg. 4).
+"""KTNAS on tables: what to transfer is chosen by transfer rank (Zhang 2024, Alg. 4).
 
 Shape legend: ``T`` tasks, ``N`` individuals of a population (the paper's K), ``M``
 transferred individuals of a task, ``G`` remembered generations, ``C`` candidates.

@@ -66,6 +66,7 @@ class TableSearch:
       UserError: the tasks are too few for the method.
     """
 
+    config: Any
     method: ClassVar[str]
     least_tasks: ClassVar[int] = 1
 

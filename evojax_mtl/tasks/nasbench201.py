@@ -2,8 +2,8 @@
 
 A cell has four nodes and an operation on each of the six edges between them. The table
 is read from ``nasbench201*.npz`` (fields ``arch_str``, and for ``k`` in ``c10``,
-``c100``, ``in16``: ``k_val_200``, ``k_test_200``, ``k_val_12``, ``k_test_12`` in percent,
-``k_flops_M``, ``k_params_M``), or from what ``nasbench201_official`` reads.
+``c100``, ``in16``: ``k_val_200``, ``k_test_200``, ``k_val_12``, ``k_test_12`` in
+percent, ``k_flops_M``, ``k_params_M``), or from what ``nasbench201_official`` reads.
 
 The argument names data sets and at most one metric, joined by ``+``:
 ``nasbench201:cifar10+cifar100``, ``nasbench201:test_200``. A search sees ``METRIC`` and
@@ -135,7 +135,9 @@ def _task(path: Path, name: str, metric: str, cells: Space, read: Read) -> Table
 
     def millions(kind: str) -> np.ndarray:
         field = f"{prefix}_{kind}"
-        values = check_metric(f"{path}: {field}", read(field), cells, (0, np.inf), None)
+        values = check_metric(
+            f"{path}: {field}", read(field), cells, (0.0, np.inf), None
+        )
         return values * 1e6
 
     return TableTask(

@@ -69,8 +69,9 @@ def load(argument: str | None, request: Request) -> list[TableTask]:
 def _score(genes: np.ndarray, edge: np.ndarray, pair: np.ndarray) -> np.ndarray:
     """Sum over edges and pairs of edges, brought to ``[0, 1]``."""
     places = range(genes.shape[1])
-    total = sum(edge[i, genes[:, i]] for i in places)
-    total = total + sum(
+    terms = [edge[i, genes[:, i]] for i in places]
+    terms += [
         pair[i, j, genes[:, i], genes[:, j]] for i in places for j in places if i < j
-    )
+    ]
+    total = np.sum(terms, axis=0)
     return (total - total.min()) / np.ptp(total)

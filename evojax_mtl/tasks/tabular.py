@@ -16,7 +16,7 @@ import numpy as np
 from evojax_mtl.errors import UserError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """A finite space of architectures.
 
@@ -36,6 +36,10 @@ class Space:
     strings: tuple[str, ...]
     operations: tuple[str, ...]
     edges: tuple[tuple[int, int], ...] = ()
+
+    def __repr__(self) -> str:
+        """Short: there are thousands of strings."""
+        return f"Space({self.name!r}, {len(self)} architectures)"
 
     def __len__(self) -> int:
         """Number of architectures."""
@@ -160,9 +164,9 @@ def check_metric(
     if not np.issubdtype(values.dtype, np.number):
         raise UserError(f"{origin}: found dtype {values.dtype}; allowed: numbers")
     values = values.astype(np.float64)
-    strange = np.flatnonzero(~np.isfinite(values))
-    if strange.size:
-        row = strange[0]
+    infinite = np.flatnonzero(~np.isfinite(values))
+    if infinite.size:
+        row = infinite[0]
         raise UserError(
             f"{origin}: found {values[row]} at row {row}, {space.strings[row]!r}; "
             "allowed: finite numbers"

@@ -69,10 +69,10 @@ space; None where there is no such field."""
 def micro() -> Space:
     """All cells."""
     genes = product_genes((len(OPERATIONS),) * len(EDGES))
-    strings = tuple(
-        "64-41414-{}_{}{}_{}{}{}".format(*cell) for cell in genes.tolist()
+    strings = tuple("64-41414-{}_{}{}_{}{}{}".format(*cell) for cell in genes.tolist())
+    return Space(
+        "TransNAS-Bench-101 micro", genes, (4,) * 6, strings, OPERATIONS, EDGES
     )
-    return Space("TransNAS-Bench-101 micro", genes, (4,) * 6, strings, OPERATIONS, EDGES)
 
 
 def macro() -> Space:
