@@ -205,11 +205,12 @@ def look_up(
 def _look_up(archive, validation, target, candidates):
     there = candidates != NOTHING
     fitness = jnp.where(there, validation[candidates], -jnp.inf)
-    reached = jnp.concatenate([archive.fitness[None], fitness[:-1]]) >= target
-    going = jnp.cumsum(reached) == 0
+    before = np.tri(len(candidates), k=-1, dtype=bool)
+    going = ~jnp.any(before & (fitness >= target), axis=1)
+    going = going & (archive.fitness < target)
     fitness = jnp.where(going, fitness, -jnp.inf)
     evaluated = there & going
-    earlier = jnp.tril(candidates[:, None] == candidates, -1).any(1)
+    earlier = jnp.any(before & (candidates[:, None] == candidates), axis=1)
     new = evaluated & ~archive.seen[candidates] & ~earlier
     first = jnp.argmax(fitness)
     better = fitness[first] > archive.fitness

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from evojax_mtl.evaluation.tabular import NOTHING
 from evojax_mtl.evolution import transfer_rank as ranking
-from evojax_mtl.evolution.tabular import fittest, mutant, tournament
+from evojax_mtl.evolution.tabular import best_of, fittest, mutant, tournament
 from evojax_mtl.evolution.transfer_rank import History
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.search.tabular import TableSearch
@@ -105,16 +105,20 @@ class KTNAS(TableSearch):
         """The populations and those transferred to them; later, children."""
         own = state.own
         first = jnp.concatenate([own.rows, own.transferred], axis=1)
-        transfer_key, child_key = jax.random.split(key)
+        pool = self.others.shape[1]
+        config = self.config
+        mutants = config.offspring * (config.population + 1)
+        draws = pool + mutants + config.transferred * config.screened
+        chance = jax.random.uniform(key, (self.tasks, draws))
         chosen = jax.vmap(self._transfer, (0, None, 0, 0, None))(
-            jax.random.split(transfer_key, self.tasks),
+            chance[:, :pool],
             own.rows.ravel(),
             jnp.asarray(self.others),
             own.history,
             data.vectors,
         )
         children, parents = jax.vmap(self._breed, (0, 0, 0, 0, 0, 0, None))(
-            jax.random.split(child_key, self.tasks),
+            chance[:, pool:],
             own.rows,
             own.fitness,
             chosen,
@@ -137,7 +141,7 @@ class KTNAS(TableSearch):
         )
         return candidates, own
 
-    def _transfer(self, key, rows, others, history, vectors):
+    def _transfer(self, chance, rows, others, history, vectors):
         """The transfer population of one task, Algorithms 2 and 3."""
         candidates = rows[others]
         remembered, labels = history.rows.ravel(), history.labels.ravel()
@@ -145,46 +149,37 @@ class KTNAS(TableSearch):
         rank = ranking.transfer_rank(distances, labels)
         if self.config.selection == "random":
             rank = jnp.zeros_like(rank)
-        chosen = candidates[ranking.select(key, rank, self.config.transferred)]
+        chosen = candidates[ranking.select(chance, rank, self.config.transferred)]
         if self.config.skip == "on":
             chosen = jnp.where(jnp.max(rank) > 0, chosen, NOTHING)
         return chosen
 
-    def _breed(self, key, rows, fitness, transferred, seen, proxy, neighbours):
+    def _breed(self, chance, rows, fitness, transferred, seen, proxy, neighbours):
         """Children of one task, and which transferred individual each is of."""
         config = self.config
-        count, edits = config.population, neighbours.shape[1]
-        mutant_key, screen_key = jax.random.split(key)
-        chance = jax.random.uniform(mutant_key, (config.offspring, count + edits))
+        count = config.population
+        drawn, chance = jnp.split(chance, [config.offspring * (count + 1)])
 
         def mutate(chance):
             parent = rows[tournament(chance[:count], fitness, config.tournament)]
             near = neighbours[parent]
-            return mutant(chance[count:], near, seen[near])
+            return mutant(chance[count], near, seen[near])
 
-        mutants = jax.vmap(mutate)(chance)
+        mutants = jax.vmap(mutate)(drawn.reshape(config.offspring, count + 1))
         near = jnp.concatenate([transferred[:, None], neighbours[transferred]], axis=1)
         new = (near >= 0) & ~seen[near] & (transferred >= 0)[:, None]
-        # the proxy decides, and chance between equals
-        chance = jax.random.uniform(screen_key, near.shape)
-        score = jnp.where(new, proxy[near] + 1e-6 * chance, -jnp.inf)
-
-        def screen(taken, parent):
-            near, score = parent
-            free = ~jnp.isin(near, taken)
-            values, best = jax.lax.top_k(
-                jnp.where(free, score, -jnp.inf), config.screened
-            )
-            found = jnp.where(values > -jnp.inf, near[best], NOTHING)
-            return jnp.concatenate([found, taken[: -config.screened]]), found
-
-        screened = jnp.zeros((config.transferred, 0), jnp.int32)
-        if config.screened:
-            taken = jnp.full(config.transferred * config.screened, NOTHING)
-            _, screened = jax.lax.scan(screen, taken, (near, score))
+        found: list[Array] = []
+        for number in range(config.transferred * config.screened):
+            own = number // config.screened
+            free = new[own]
+            for other in found:
+                free = free & (near[own] != other)
+            best = best_of(chance[number], proxy[near[own]], free)
+            found.append(jnp.where(jnp.any(free), near[own, best], NOTHING))
+        screened = jnp.array(found, jnp.int32)
         parents = jnp.repeat(jnp.arange(config.transferred), config.screened)
         return (
-            jnp.concatenate([screened.ravel(), mutants]),
+            jnp.concatenate([screened, mutants]),
             jnp.concatenate([parents, jnp.full(config.offspring, config.transferred)]),
         )
 
