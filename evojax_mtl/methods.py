@@ -16,7 +16,13 @@ from evojax_mtl.configs import (
     preset,
 )
 from evojax_mtl.errors import UserError
-from evojax_mtl.tabular_configs import KTNASConfig, RandomSearchConfig, REAConfig
+from evojax_mtl.tabular_configs import (
+    KTNASConfig,
+    LocalSearchConfig,
+    MTNASConfig,
+    RandomSearchConfig,
+    REAConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,20 @@ METHODS: dict[str, Method] = {
             "Zhang, Liu 2024 (KTNAS)",
             KTNASConfig,
             "ktnas:KTNAS",
+        ),
+        _on_table(
+            "mtnas",
+            "regularised evolution that transfers by proxy when it pays; on tables",
+            "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC",
+            MTNASConfig,
+            "mtnas:MTNAS",
+        ),
+        _on_table(
+            "local-search",
+            "best-first local search that tries the others' best; on tables",
+            "baseline",
+            LocalSearchConfig,
+            "local_search:LocalSearch",
         ),
         _on_table(
             "rea",
