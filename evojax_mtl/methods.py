@@ -17,6 +17,7 @@ from evojax_mtl.configs import (
 )
 from evojax_mtl.errors import UserError
 from evojax_mtl.tabular_configs import (
+    EMTNASTableConfig,
     KTNASConfig,
     LocalSearchConfig,
     MTNASConfig,
@@ -136,6 +137,13 @@ METHODS: dict[str, Method] = {
             "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC",
             MTNASConfig,
             "mtnas:MTNAS",
+        ),
+        _on_table(
+            "emt-nas-tabular",
+            "EMT-NAS with look-ups in the place of training; on tables",
+            "Liao, Jin, Du 2023, CVPR",
+            EMTNASTableConfig,
+            "emt_nas_tabular:EMTNASTable",
         ),
         _on_table(
             "local-search",

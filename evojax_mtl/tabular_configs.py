@@ -184,6 +184,31 @@ class KTNASConfig(PoolConfig):
 
 
 @dataclass(frozen=True)
+class EMTNASTableConfig(TableConfig):
+    """EMT-NAS on tables: one multifactorial population a task."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 20},
+        "smoke": {"generations": 60},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    population: int = option(10, low=2)
+    """Individuals a task (architectures)."""
+
+    random_mating: float = option(0.3, low=0.0, high=1.0, traced=True)
+    """RMP, that parents of two tasks cross (probability)."""
+
+    crossover: float = option(1.0, low=0.0, high=1.0, traced=True)
+    """CP, that parents of one task cross (probability)."""
+
+    mutation: float = option(0.1, low=0.0, high=1.0, traced=True)
+    """MP, that a gene of a child becomes any of its values (probability)."""
+
+
+@dataclass(frozen=True)
 class LocalSearchConfig(TableConfig):
     """Best-first local search of each task, with transfer of incumbents."""
 

@@ -12,6 +12,8 @@ It reads nothing but what was evaluated, and the proxy.
 Shape legend: ``T`` tasks, ``H`` evaluations of a task that are kept, ``C`` candidates.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
@@ -72,7 +74,7 @@ def add(log: Log, rows: Int[Array, "T C"], fitness: Float[Array, "T C"]) -> Log:
     return Log(rows=rows, fitness=fitness)
 
 
-def fit(log: Log, data: TableData, rates: dict[str, Array]) -> Predictor:
+def fit(log: Log, data: TableData, rates: Any) -> Predictor:
     """Learns from a log.
 
     Args:
@@ -106,7 +108,7 @@ def predict(
     task: Array,
     candidates: Int[Array, "*n"],
     data: TableData,
-    rates: dict[str, Array],
+    rates: Any,
 ) -> Float[Array, "*n"]:
     """What candidates promise on a task; higher is better."""
     flat = candidates.ravel()

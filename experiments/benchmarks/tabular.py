@@ -23,23 +23,21 @@ from evojax_mtl.evaluation.tabular import TableData, table_data
 from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.search.ktnas import KTNAS
 from evojax_mtl.tabular_configs import KTNASConfig
-from evojax_mtl.tasks.sources import load_tasks
+from evojax_mtl.tasks.sources import load_tables
 from experiments.benchmarks import numpy_ktnas
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, compare
 
 SEARCHES, PEER_SEARCHES = 1000, 4
 GOAL, SECONDS = 100.0, 60.0
-SMALL = {"embedded": 500, "walks": 4}
-"""Of the embedding: 500 cells hold every operation of every edge about 100 times."""
 
 
 def load(config: KTNASConfig, tell: Callable[[str], None]) -> tuple[TableData, float]:
     """The data, and how long the embedding took (s)."""
     try:
-        tasks = load_tasks("nasbench201")
+        tasks = load_tables("nasbench201")
     except UserError as error:
         tell(f"the synthetic table, since {error}")
-        tasks = load_tasks("nasbench-toy")
+        tasks = load_tables("nasbench-toy")
     begin = time.perf_counter()
     vectors = table_knowledge.embed(tasks[0].space, config)
     took = time.perf_counter() - begin
@@ -72,7 +70,7 @@ def program(search: KTNAS, data: TableData, count: int):
 
 def run(tell: Callable[[str], None]) -> tuple[list[Case], list[Case]]:
     """Times both."""
-    config = KTNASConfig(**SMALL)
+    config = KTNASConfig(embedded=500, walks=4)
     data, embedding = load(config, tell)
     tell(f"embedding: {embedding:.1f} s")
     search = KTNAS(config, data)
