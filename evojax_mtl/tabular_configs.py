@@ -233,7 +233,7 @@ class MTNASConfig(PoolConfig):
     """MTNAS: regularised evolution, and transfer by proxy when it pays."""
 
     presets: ClassVar[Presets] = {
-        "tiny": {"generations": 180, "proxy": "multiply-adds"},
+        "tiny": {"generations": 180, "proxy": "multiply-adds", "diversity": 0.05},
         "smoke": {"generations": 500, "proxy": "multiply-adds"},
         "laptop": {"generations": 1000},
         "study": {"generations": 1000},
