@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
-    from evojax_mtl.methods import unknown
+    from evojax_mtl.errors import unknown
 
     if command not in COMMANDS:
         raise UserError(f"command: {unknown(command, COMMANDS)}")

@@ -8,9 +8,12 @@ compiling anew.
 import dataclasses
 import types
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from evojax_mtl.errors import UserError
+
+Presets = dict[str, dict[str, Any]]
+"""What each scale changes of the defaults."""
 
 SCALES = ("smoke", "laptop", "study", "paper", "tiny")
 
@@ -52,8 +55,23 @@ class SearchConfig:
       UserError: if a field is out of its bounds.
     """
 
+    presets: ClassVar[Presets] = {}
+
     generations: int = option(100, low=1, extends=True)
     """Length of the search (generations)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        check_bounds(self)
+
+
+@dataclass(frozen=True)
+class ImageConfig(SearchConfig):
+    """What methods on images share.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
 
     image_size: int | None = option(None, low=4)
     """Side that images are resized to; None keeps the source's (pixels)."""
@@ -68,13 +86,9 @@ class SearchConfig:
     """Training examples of each task on the device, others each generation; None
     keeps all there (examples)."""
 
-    def __post_init__(self) -> None:
-        """Checks the bounds."""
-        check_bounds(self)
-
 
 @dataclass(frozen=True)
-class RoutedConfig(SearchConfig):
+class RoutedConfig(ImageConfig):
     """What single-task, soft-ordering and ctr share.
 
     Raises:
@@ -143,7 +157,7 @@ class CTRConfig(RoutedConfig):
 
 
 @dataclass(frozen=True)
-class EMTNASConfig(SearchConfig):
+class EMTNASConfig(ImageConfig):
     """EMT-NAS: a cell architecture a task, evolved in one multifactorial population."""
 
     generations: int = option(300, low=1, extends=True)
@@ -313,16 +327,14 @@ _CELLS: dict[str, dict[str, Any]] = {
     },
     "paper": {},
 }
-_PRESETS = {RoutedConfig: _ROUTED, EMTNASConfig: _CELLS}
-"""What the scales change; ``paper`` keeps the defaults, which are the paper's."""
+# ``paper`` keeps the defaults, which are the paper's.
+RoutedConfig.presets = _ROUTED
+EMTNASConfig.presets = _CELLS
 
 
 def preset(config: type[SearchConfig], scale: str) -> SearchConfig:
     """The config of a method at a scale."""
-    own = next(
-        presets for base, presets in _PRESETS.items() if issubclass(config, base)
-    )
-    return config(**own[scale])
+    return config(**config.presets[scale])
 
 
 def describe_bounds(field: dataclasses.Field) -> str:

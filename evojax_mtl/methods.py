@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from evojax_mtl.configs import (
     SCALES,
@@ -15,6 +15,14 @@ from evojax_mtl.configs import (
     preset,
 )
 from evojax_mtl.errors import UserError, unknown
+from evojax_mtl.tabular_configs import (
+    EMTNASTableConfig,
+    KTNASConfig,
+    LocalSearchConfig,
+    MTNASConfig,
+    RandomSearchConfig,
+    REAConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +36,10 @@ class Method:
       status: what has been checked.
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
-        ``Dataset``, or ``factory(config, data, mesh)`` to spread over the axes of
-        ``mesh_axes``; it returns a ``Search``.
+        ``Dataset`` or, on tables, a ``TableData``, or ``factory(config, data, mesh)``
+        to spread over the axes of ``mesh_axes``; it returns a ``Search``.
+      data: what its tasks are.
+      tasks: what it runs on unless told.
       mesh_axes: axes of devices that one search can spread over. The searches of a
         sweep spread over ``population`` whatever the method.
     """
@@ -41,6 +51,8 @@ class Method:
     config: type[SearchConfig]
     factory: str
     mesh_axes: tuple[str, ...] = ()
+    data: Literal["images", "table"] = "images"
+    tasks: str = "glyphs"
 
     def configure(self, scale: str) -> Any:
         """The config at ``scale``; ``UserError`` for an unknown scale."""
@@ -55,6 +67,22 @@ class Method:
 
 
 _LIANG_2018 = "Liang, Meyerson, Miikkulainen 2018, arXiv:1803.03745"
+
+
+def _on_table(
+    name: str, summary: str, paper: str, config: type[SearchConfig], place: str
+) -> Method:
+    return Method(
+        name=name,
+        summary=summary,
+        paper=paper,
+        status="implemented",
+        config=config,
+        factory=f"evojax_mtl.search.{place}",
+        data="table",
+        tasks="nasbench-toy",
+    )
+
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -94,6 +122,48 @@ METHODS: dict[str, Method] = {
             config=EMTNASConfig,
             factory="evojax_mtl.search.emt_nas:EMTNAS",
             mesh_axes=("population", "data"),
+        ),
+        _on_table(
+            "ktnas",
+            "architectures cross between tasks as transfer rank says; on tables",
+            "Zhang, Liu 2024 (KTNAS)",
+            KTNASConfig,
+            "ktnas:KTNAS",
+        ),
+        _on_table(
+            "mtnas",
+            "regularised evolution that transfers by proxy when it pays; on tables",
+            "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC",
+            MTNASConfig,
+            "mtnas:MTNAS",
+        ),
+        _on_table(
+            "emt-nas-tabular",
+            "EMT-NAS with look-ups in the place of training; on tables",
+            "Liao, Jin, Du 2023, CVPR",
+            EMTNASTableConfig,
+            "emt_nas_tabular:EMTNASTable",
+        ),
+        _on_table(
+            "local-search",
+            "best-first local search that tries the others' best; on tables",
+            "baseline",
+            LocalSearchConfig,
+            "local_search:LocalSearch",
+        ),
+        _on_table(
+            "rea",
+            "regularised evolution of each task on its own; on tables",
+            "Real, Aggarwal, Huang, Le 2019, AAAI",
+            REAConfig,
+            "rea:REA",
+        ),
+        _on_table(
+            "random-search",
+            "architectures drawn at random, none twice; on tables",
+            "baseline",
+            RandomSearchConfig,
+            "random_search:RandomSearch",
         ),
     )
 }

@@ -85,7 +85,7 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
         words,
         command=f"run {method.name}",
         description=f"{method.summary} ({method.paper}). Defaults of scale {scale}.",
-        default=target(RunOptions(scale=scale), config),
+        default=target(RunOptions(scale=scale, tasks=method.tasks), config),
         flags=names,
     )
     options, config = parsed.run, getattr(parsed, section)

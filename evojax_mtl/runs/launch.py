@@ -3,11 +3,12 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.table_knowledge import Tables
 from evojax_mtl.methods import find_method
 from evojax_mtl.runs import provenance
 from evojax_mtl.runs.checkpoints import Checkpoints
@@ -20,7 +21,6 @@ from evojax_mtl.runs.settings import Settings
 from evojax_mtl.runs.signals import Interrupt
 from evojax_mtl.tasks import sources
 from evojax_mtl.tasks.streaming import task_data
-from evojax_mtl.tasks.task import Task
 
 
 def start(settings: Settings, out: Path | None) -> int:
@@ -36,7 +36,8 @@ def start(settings: Settings, out: Path | None) -> int:
         RunFolder.check_free(out)
     began = time.monotonic()
     use_cores()
-    tasks = load(settings.tasks, settings.data_dir, settings.config)
+    kind = find_method(settings.method).data
+    tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
     settings = dataclasses.replace(settings, mesh=choose_mesh(settings, len(tasks)))
     name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
     path = out or fresh_folder(name)
@@ -69,7 +70,8 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         )
     began = time.monotonic()
     use_cores(math.prod(settings.mesh.values()))
-    tasks = load(settings.tasks, settings.data_dir, settings.config)
+    kind = find_method(settings.method).data
+    tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
     choose_mesh(settings, len(tasks))
 
     def create() -> RunFolder:
@@ -94,26 +96,49 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
     return _run(settings, tasks, out or folder.path, create, begin, began)
 
 
-def load(names: str, data_dir: str | None, limits: Any) -> list[Task]:
+def load(
+    names: str,
+    data_dir: str | None,
+    limits: Any,
+    data: Literal["images", "table"] = "images",
+) -> Any:
     """The tasks of some sources.
 
     Args:
       names: the sources, joined by comma.
       data_dir: folder of the data sets; None for the default.
-      limits: has ``image_size``, ``max_tasks`` and ``max_classes``.
+      limits: has ``max_tasks``, and for images ``image_size`` and ``max_classes``.
+      data: what the tasks must be.
+
+    Returns:
+      A list of ``Task``, or of ``TableTask`` where ``data`` says so.
+
+    Raises:
+      UserError: they cannot be loaded, or are not what they must be.
     """
+    found = sources.data_kind(names)
+    if found != data:
+        kinds = {"images": "images", "table": "tables of measured architectures"}
+        allowed = [n for n, source in sources.SOURCES.items() if source.data == data]
+        raise UserError(
+            f"--tasks: found {names}, which are {kinds[found]}, must be {kinds[data]}: "
+            f"{', '.join(allowed)}"
+        )
     return sources.load_tasks(
         names,
         data_dir=Path(data_dir) if data_dir else None,
-        image_size=limits.image_size,
+        image_size=getattr(limits, "image_size", None),
         max_tasks=limits.max_tasks,
-        max_classes=limits.max_classes,
+        max_classes=getattr(limits, "max_classes", None),
     )
 
 
-def build(settings: Settings, tasks: list[Task]) -> Program:
+def build(settings: Settings, tasks: Sequence[Any]) -> Program:
     """The program of a run."""
-    loaded = task_data(tasks, settings.config.resident)
+    if find_method(settings.method).data == "table":
+        loaded = Tables(settings.config, tasks)
+    else:
+        loaded = task_data(tasks, settings.config.resident)
     data = loaded.dataset(0)
     factory = find_method(settings.method).load()
     members = settings.members
@@ -139,7 +164,7 @@ def build(settings: Settings, tasks: list[Task]) -> Program:
 
 def _run(
     settings: Settings,
-    tasks: list[Task],
+    tasks: Sequence[Any],
     path: Path,
     create: Callable[[], RunFolder],
     begin: Callable[[Runner], int],

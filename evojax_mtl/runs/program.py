@@ -3,7 +3,6 @@
 Shape legend: ``P`` searches, ``T`` tasks. Where ``P`` is 1 no array has the axis.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
@@ -14,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from evojax_mtl.compiling import BRIEF, HASTY, Options, on_cpu
 from evojax_mtl.search.protocol import Search
-from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
+from evojax_mtl.tasks.dataset import TEST
 from evojax_mtl.tasks.streaming import TaskData
 
 POPULATION = PartitionSpec("population")
@@ -149,7 +148,7 @@ class Program:
             check_vma=False,
         )
 
-    def _place(self, data: Dataset) -> Dataset:
+    def _place(self, data: Any) -> Any:
         return data if self._mesh is None else jax.device_put(data, self._everywhere)
 
     def load(self, generation: int) -> None:
@@ -174,7 +173,7 @@ class Program:
             if state is None:
                 state = self._placed(self._init.prepare(pool, *self._beginning()))
             self._advance.prepare(pool, state, rates, data, number, number)
-            self._test.prepare(pool, state, rates, _only(data, TEST))
+            self._test.prepare(pool, state, rates, data.only(TEST))
             if self.batched:
                 self._take.prepare(pool, state, number)
             # windowed data compiles its exchange of windows
@@ -189,7 +188,7 @@ class Program:
 
     def score(self, state: Any, split: int) -> np.ndarray:
         """Metric per task on ``split`` (validation or test), ``(T,)`` or ``(P, T)``."""
-        view = _only(self.data, split)
+        view = self.data.only(split)
         return np.asarray(self._test(state, self._hyperparameters, view))
 
     def grow(self, state: Any) -> Any:
@@ -239,7 +238,7 @@ def _host(hyperparameters: Any) -> Any:
 
 
 def _seeded(search: Search) -> Callable[..., Any]:
-    def init(seed: Any, hyperparameters: Any, data: Dataset) -> Any:
+    def init(seed: Any, hyperparameters: Any, data: Any) -> Any:
         return _strong(search.init(jax.random.key(seed), hyperparameters, data))
 
     return init
@@ -266,20 +265,3 @@ def _strong(state: Any) -> Any:
         return jax.lax.convert_element_type(x, x.dtype)
 
     return jax.tree.map(strip, state)
-
-
-def _only(data: Dataset, split: int) -> Dataset:
-    """``data`` with ``split`` in the test split's place.
-
-    Both views have the same static sizes, so one compiled test program measures the
-    untrained networks on validation and the result on test.
-    """
-    train = data.split_sizes[0]
-    largest = max(data.split_sizes[VALIDATION], data.split_sizes[TEST])
-    rows = np.array([0, split, split])
-    return dataclasses.replace(
-        data,
-        members=jax.device_put(np.asarray(data.members)[rows], data.members.sharding),
-        sizes=jax.device_put(np.asarray(data.sizes)[rows], data.sizes.sharding),
-        split_sizes=(train, largest, largest),
-    )

@@ -17,6 +17,7 @@ from evojax_mtl.runs.progress import Progress
 from evojax_mtl.runs.settings import Settings
 from evojax_mtl.runs.signals import Interrupt
 from evojax_mtl.tasks.dataset import TEST, VALIDATION
+from evojax_mtl.tasks.tabular import TableTask
 from evojax_mtl.tasks.task import Task
 
 # A block may pass before it is noticed: a checkpoint comes at least every 60 s.
@@ -54,7 +55,7 @@ class Runner:
         program: Program,
         settings: Settings,
         folder: RunFolder,
-        tasks: Sequence[Task],
+        tasks: Sequence[Task] | Sequence[TableTask],
         counter: CompilationCounter,
         interrupt: Interrupt,
         facts: dict[str, Any],

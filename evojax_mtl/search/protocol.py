@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from evojax_mtl.tasks.dataset import Dataset
-
+Dataset = Any
+"""A ``tasks.dataset.Dataset``, or an ``evaluation.tabular.TableData``."""
 State = Any
 Hyperparameters = Any
 Metrics = dict[str, Any]

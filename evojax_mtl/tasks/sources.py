@@ -1,9 +1,9 @@
 """The sources of tasks, and loading a set of tasks by their names. No JAX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks import (
@@ -14,14 +14,18 @@ from evojax_mtl.tasks import (
     imagenet,
     medmnist,
     mnist,
+    nasbench201,
+    nasbench_toy,
     npz,
     omniglot,
     tfds,
+    transnasbench101,
 )
 from evojax_mtl.tasks.build import first_classes
 from evojax_mtl.tasks.images import harmonise
 from evojax_mtl.tasks.published import Published
 from evojax_mtl.tasks.request import Request, search_folders
+from evojax_mtl.tasks.tabular import TableTask
 from evojax_mtl.tasks.task import Task
 
 MAX_IMAGE_SIZE = 4096
@@ -38,6 +42,7 @@ class Source:
       kind: whether it is part of the package, a public data set or the user's own.
       where: how to get its files; empty for an embedded source.
       load: its loader.
+      data: whether its tasks have images, or are tables of measured architectures.
     """
 
     name: str
@@ -45,7 +50,8 @@ class Source:
     description: str
     kind: Literal["embedded", "real", "own"]
     where: str
-    load: Callable[[str | None, Request], list[Task]]
+    load: Callable[[str | None, Request], Sequence[Task] | Sequence[TableTask]]
+    data: Literal["images", "table"] = "images"
 
     @property
     def usage(self) -> str:
@@ -136,6 +142,37 @@ SOURCES: dict[str, Source] = {
             "evojax-mtl data prepare tfds:NAME",
             tfds.load,
         ),
+        Source(
+            "nasbench-toy",
+            "[:N]",
+            "a synthetic table of the 15,625 cells of NAS-Bench-201 on N (3) tasks, "
+            "made by a formula",
+            "embedded",
+            "",
+            nasbench_toy.load,
+            "table",
+        ),
+        Source(
+            "nasbench201",
+            "[:SET+SET+METRIC]",
+            "NAS-Bench-201: 15,625 cells on "
+            f"{', '.join(nasbench201.DATASETS)}; metrics: "
+            f"{', '.join(nasbench201.METRICS)}",
+            "real",
+            nasbench201.WHERE,
+            nasbench201.load,
+            "table",
+        ),
+        Source(
+            "transnasbench101",
+            "[:TASK+TASK+SPACE]",
+            "TransNAS-Bench-101: 4,096 cells (micro) or 3,256 networks (macro) on "
+            f"{', '.join(transnasbench101.METRICS)}",
+            "real",
+            transnasbench101.WHERE,
+            transnasbench101.load,
+            "table",
+        ),
     )
 }
 
@@ -174,6 +211,22 @@ def parse_spec(spec: str) -> list[tuple[Source, str | None]]:
     return parsed
 
 
+def data_kind(spec: str) -> Literal["images", "table"]:
+    """What the tasks of a specification are.
+
+    Raises:
+      UserError: a wrong specification, or one of images and tables.
+    """
+    kinds = {source.data: source for source, _ in parse_spec(spec)}
+    if len(kinds) > 1:
+        raise UserError(
+            f"tasks {spec!r}: {kinds['images'].name} are images and "
+            f"{kinds['table'].name} is a table of measured architectures; allowed: one "
+            "of the two"
+        )
+    return next(iter(kinds))
+
+
 def load_tasks(
     spec: str,
     *,
@@ -182,8 +235,8 @@ def load_tasks(
     max_tasks: int | None = None,
     max_classes: int | None = None,
     seed: int = 0,
-) -> list[Task]:
-    """Loads one set of tasks with unique names and one input shape.
+) -> list[Task] | list[TableTask]:
+    """Loads one set of tasks with unique names and one input shape, or one space.
 
     Args:
       spec: sources joined by comma, ``SOURCE``, ``SOURCE+SOURCE`` or ``SOURCE:ARG``
@@ -197,7 +250,8 @@ def load_tasks(
       seed: of what is drawn by procedure; splits of real data never depend on it.
 
     Returns:
-      Tasks of one input shape; grey ones are repeated to the most channels.
+      Tasks of one input shape; grey ones are repeated to the most channels. Or tables
+      over one space of architectures.
 
     Raises:
       UserError: the specification, a file or a wish is wrong; one line.
@@ -214,9 +268,10 @@ def load_tasks(
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"data_dir: {data_dir} is not a folder")
 
-    tasks: list[Task] = []
+    data_kind(spec)
+    found: list[Any] = []
     for source, argument in parse_spec(spec):
-        wanted = None if max_tasks is None else max_tasks - len(tasks)
+        wanted = None if max_tasks is None else max_tasks - len(found)
         if wanted == 0:
             break
         request = Request(
@@ -226,13 +281,33 @@ def load_tasks(
             max_classes=max_classes,
             seed=seed,
         )
-        tasks += source.load(argument, request)[:wanted]
-    if max_classes is not None:
-        tasks = [first_classes(task, max_classes) for task in tasks]
-    names = [task.name for task in tasks]
+        found += source.load(argument, request)[:wanted]
+    names = [task.name for task in found]
     for name in names:
         if names.count(name) > 1:
             raise UserError(
                 f"tasks {spec!r}: two tasks {name!r}; allowed: unique names"
             )
-    return harmonise(tasks, image_size)
+    tables = [task for task in found if isinstance(task, TableTask)]
+    if tables:
+        spaces = dict.fromkeys(task.space.name for task in tables)
+        if len(spaces) > 1:
+            raise UserError(
+                f"tasks {spec!r}: found spaces {', '.join(spaces)}; allowed: one space "
+                "of architectures"
+            )
+        return tables
+    if max_classes is not None:
+        found = [first_classes(task, max_classes) for task in found]
+    return harmonise(found, image_size)
+
+
+def load_tables(spec: str, **wishes: Any) -> list[TableTask]:
+    """``load_tasks`` where only tables will do.
+
+    Raises:
+      UserError: as ``load_tasks``, or the tasks are images.
+    """
+    if data_kind(spec) != "table":
+        raise UserError(f"tasks {spec!r}: images; allowed: tables")
+    return [task for task in load_tasks(spec, **wishes) if isinstance(task, TableTask)]

@@ -12,7 +12,7 @@ than ``R`` = ``resident`` training examples, ``H`` x ``W`` pixels, ``c`` channel
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from evojax_mtl.tasks.task import Split, Task
 class TaskData(Protocol):
     """What a runner asks for the data of a generation."""
 
-    def dataset(self, generation: int) -> Dataset:
+    def dataset(self, generation: int) -> Any:
         """The data of a generation: the same shapes, and the same bits, each time."""
         ...
 

@@ -5,8 +5,10 @@ from functools import lru_cache
 import jax
 import numpy as np
 
+from evojax_mtl.evaluation.table_knowledge import Tables
 from evojax_mtl.methods import find_method
 from evojax_mtl.tasks.build import split_task
+from evojax_mtl.tasks.sources import load_tasks
 from evojax_mtl.tasks.streaming import Resident
 from evojax_mtl.tasks.task import Task
 
@@ -31,6 +33,15 @@ def easy_data() -> Resident:
     return Resident([easy_task(0), easy_task(1)])
 
 
+@lru_cache
+def data_of(method: str) -> Resident | Tables:
+    """The easy problem that a method is for, images or tables."""
+    entry = find_method(method)
+    if entry.data == "images":
+        return easy_data()
+    return Tables(entry.configure("tiny"), load_tasks(entry.tasks))
+
+
 def host(rates):
     """Rates as arguments of a program: NumPy arrays without weak types."""
     return jax.tree.map(lambda x: np.asarray(x, jax.dtypes.result_type(x)), rates)
@@ -41,7 +52,7 @@ class Case:
 
     def __init__(self, method: str) -> None:
         entry = find_method(method)
-        self.data = easy_data().dataset(0)
+        self.data = data_of(method).dataset(0)
         self.search = entry.load()(entry.configure("tiny"), self.data)
         self.rates = host(self.search.hyperparameters())
         self.ticks = self.search.ticks(self.data)
@@ -93,7 +104,12 @@ def plain(tree):
 
 def weights_and_metrics(state, metrics):
     """What may not depend on how many devices there are."""
-    return plain((state.params, metrics))
+    return plain((found(state), metrics))
+
+
+def found(state):
+    """What tells searches apart: weights, or where there are none what is known."""
+    return state.params if hasattr(state, "params") else state.archive
 
 
 def comparable(search, state, metrics):

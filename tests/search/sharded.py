@@ -16,7 +16,7 @@ from evojax_mtl.runs.program import Program
 from tests.search.cases import (
     Case,
     comparable,
-    easy_data,
+    data_of,
     pieces,
     weights_and_metrics,
 )
@@ -32,7 +32,7 @@ def main(path: str, methods: list[str]) -> None:
         case = Case(method)
         program = Program(
             case.search,
-            easy_data(),
+            data_of(method),
             range(SEARCHES),
             [case.rates],
             make_mesh({"population": DEVICES}),
@@ -53,7 +53,7 @@ def main(path: str, methods: list[str]) -> None:
 def spread_one(case: Case, axis: str) -> list[np.ndarray]:
     mesh = make_mesh({axis: PARTS})
     search = type(case.search)(case.search.config, case.data, mesh)
-    program = Program(search, easy_data(), [0], [case.rates], mesh)
+    program = Program(search, data_of(search.method), [0], [case.rates], mesh)
     state = program.init()
     for start, stop in pieces(search, case.data):
         state, metrics = program.advance(state, start, stop)

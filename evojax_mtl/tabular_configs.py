@@ -1,0 +1,267 @@
+"""Static choices of searches on tables, their bounds and presets. Imports no JAX."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from evojax_mtl.configs import Presets, SearchConfig, option
+from evojax_mtl.errors import UserError
+
+
+@dataclass(frozen=True)
+class TableConfig(SearchConfig):
+    """What all searches on tables share.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 20},
+        "smoke": {"generations": 60},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    max_tasks: int | None = option(None, low=1)
+    """Use the source's first tasks only; None uses all (tasks)."""
+
+
+@dataclass(frozen=True)
+class RandomSearchConfig(TableConfig):
+    """Architectures drawn uniformly, none twice."""
+
+    batch: int = option(10, low=1)
+    """Evaluated at a time (architectures a task and generation)."""
+
+
+@dataclass(frozen=True)
+class PoolConfig(TableConfig):
+    """Regularised evolution of a pool of each task."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 60},
+        "smoke": {"generations": 200},
+        "laptop": {"generations": 1000},
+        "study": {"generations": 1000},
+        "paper": {"generations": 1000},
+    }
+
+    population: int = option(10, low=2)
+    """Architectures in the pool of a task (architectures)."""
+
+    tournament: int = option(5, low=1)
+    """Drawn from the pool, the best of which is the parent (architectures)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        at_most("tournament", self.tournament, self.population)
+
+
+@dataclass(frozen=True)
+class REAConfig(PoolConfig):
+    """Regularised evolution, each task on its own."""
+
+
+@dataclass(frozen=True)
+class KTNASConfig(PoolConfig):
+    """KTNAS: transfer between tasks chosen by transfer rank."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {
+            "generations": 10,
+            "ranking_ratio": 0.8,
+            "proxy": "multiply-adds",
+            "predictor": "on",
+            "evaluated": 4,
+            "remembered": 16,
+            "embedding": "one-hot",
+        },
+        "smoke": {
+            "generations": 60,
+            "proxy": "multiply-adds",
+            "embedded": 500,
+            "walks": 4,
+        },
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    transferred: int = option(4, low=1)
+    """Architectures transferred to each task in a generation, M (architectures)."""
+
+    ranking_ratio: float = option(0.2, low=0.0, high=1.0, traced=True)
+    """r: a transfer is positive if a child ranks in this top share of the next
+    population (fraction)."""
+
+    saved_generations: int = option(5, low=1)
+    """m: how long a negative transfer is remembered (generations)."""
+
+    saved_positives: int = option(1, low=1)
+    """How long a positive transfer is remembered (generations)."""
+
+    selection: Literal["transfer-rank", "random"] = option("transfer-rank")
+    """random: KTNAS without transfer rank (a name)."""
+
+    skip: Literal["off", "on"] = option("off")
+    """on: nothing is transferred while no candidate's rank is above 0, as the journal
+    version says (a name)."""
+
+    offspring: int = option(2, low=0)
+    """Mutants of the task's own population (architectures a generation)."""
+
+    screened: int = option(1, low=0)
+    """Children of each transferred architecture: the best by the proxy of itself and
+    its one-edit neighbours that are not evaluated yet (architectures)."""
+
+    survival: Literal["best", "age"] = option("best")
+    """best: the top of population and children; age: the youngest of them, as in
+    regularised evolution (a name)."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
+    """What screens children without evaluating them; auto: synflow on the cells of
+    NAS-Bench-201, multiply-adds elsewhere (a name)."""
+
+    predictor: Literal["off", "on"] = option("off")
+    """on: children are screened by a Gaussian process on the embeddings, fitted to the
+    evaluations of all tasks, whose prior is the proxy (a name)."""
+
+    evaluated: int | None = option(None, low=1)
+    """With the predictor: evaluate the best by it of a generation's children only;
+    None: all (architectures a generation)."""
+
+    remembered: int = option(64, low=2)
+    """With the predictor: evaluations of each task that it learns from, the last ones
+    (architectures)."""
+
+    steepness: float = option(3.0, low=0.0, traced=True)
+    """Of the predictor's covariance, by the mean distance (factor)."""
+
+    relation: float = option(0.9, low=0.0, high=1.0, traced=True)
+    """Covariance of two tasks in the predictor (fraction)."""
+
+    noise: float = option(0.1, low=1e-4, traced=True)
+    """Variance of the predictor's targets beside the architectures' (variance)."""
+
+    trust: float = option(1.0, low=0.0, traced=True)
+    """Weight of the proxy in the predictor's prior (factor)."""
+
+    embedding: Literal["node2vec", "one-hot"] = option("node2vec")
+    """Vectors of architectures that distances are measured in (a name)."""
+
+    dimensions: int = option(256, low=1)
+    """Of node2vec's vectors (dimensions)."""
+
+    embedded: int = option(20000, low=1)
+    """Architectures that node2vec walks on, drawn at random where the space has more
+    (architectures)."""
+
+    walks: int = option(10, low=1)
+    """node2vec's walks from each node (walks)."""
+
+    walk_length: int = option(80, low=2)
+    """Of node2vec's walks (nodes)."""
+
+    window: int = option(10, low=1)
+    """Distance up to which node2vec pairs two nodes of a walk (steps)."""
+
+    return_parameter: float = option(1.0, low=1e-6)
+    """node2vec's p: large values keep walks from going back (factor)."""
+
+    in_out_parameter: float = option(1.0, low=1e-6)
+    """node2vec's q: large values keep walks near where they came from (factor)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        at_most("transferred", self.transferred, self.population)
+        if self.evaluated is not None and self.predictor == "off":
+            raise UserError(
+                f"--evaluated: found {self.evaluated}, must be with --predictor on"
+            )
+
+
+@dataclass(frozen=True)
+class EMTNASTableConfig(TableConfig):
+    """EMT-NAS on tables: one multifactorial population a task."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 20},
+        "smoke": {"generations": 60},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    population: int = option(10, low=2)
+    """Individuals a task (architectures)."""
+
+    random_mating: float = option(0.3, low=0.0, high=1.0, traced=True)
+    """RMP, that parents of two tasks cross (probability)."""
+
+    crossover: float = option(1.0, low=0.0, high=1.0, traced=True)
+    """CP, that parents of one task cross (probability)."""
+
+    mutation: float = option(0.1, low=0.0, high=1.0, traced=True)
+    """MP, that a gene of a child becomes any of its values (probability)."""
+
+
+@dataclass(frozen=True)
+class LocalSearchConfig(TableConfig):
+    """Best-first local search of each task, with transfer of incumbents."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 60},
+        "smoke": {"generations": 120},
+        "laptop": {"generations": 400},
+        "study": {"generations": 400},
+        "paper": {"generations": 400},
+    }
+
+    beam: int = option(32, low=1)
+    """Evaluated architectures whose neighbours may be next, the best ones
+    (architectures)."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("multiply-adds")
+    """What orders the neighbours (a name)."""
+
+
+@dataclass(frozen=True)
+class MTNASConfig(PoolConfig):
+    """MTNAS: regularised evolution, and transfer by proxy when it pays."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 180, "proxy": "multiply-adds", "diversity": 0.05},
+        "smoke": {"generations": 500, "proxy": "multiply-adds"},
+        "laptop": {"generations": 1000},
+        "study": {"generations": 1000},
+        "paper": {"generations": 1000},
+    }
+
+    turn: int = option(10, low=1)
+    """Evaluations of a task in its turn (architectures)."""
+
+    kept: int = option(16, low=1)
+    """Improvements of each task that others may take over, the last ones
+    (architectures)."""
+
+    forgetting: float = option(0.1, low=0.0, high=1.0, traced=True)
+    """What remains of earlier rewards at a task's next turn (factor)."""
+
+    diversity: float = option(0.001, low=0.0, traced=True)
+    """What a differing gene of a pair in the pool speaks for self-evolution (score)."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
+    """What chooses and screens what is transferred; auto: synflow on the cells of
+    NAS-Bench-201, multiply-adds elsewhere (a name)."""
+
+
+def at_most(name: str, value: int, most: int, of: str = "population") -> None:
+    """Raises ``UserError`` where a field is greater than ``most``, that of another."""
+    if value > most:
+        raise UserError(
+            f"--{name.replace('_', '-')}: found {value}, must be at most the {of}, "
+            f"{most}"
+        )
