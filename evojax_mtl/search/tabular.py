@@ -12,6 +12,7 @@ place of ``look_up`` they are ask and tell.
 ``jax.vmap`` over keys as many searches.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import jax
@@ -54,7 +55,7 @@ class TableState(Pytree):
     own: Any
 
 
-class TableSearch:
+class TableSearch(ABC):
     """The search protocol on tables.
 
     Args:
@@ -85,16 +86,17 @@ class TableSearch:
 
     # What a method gives.
 
+    @abstractmethod
     def begin(self, key: Array, hyperparameters: Any, data: TableData) -> Any:
         """What the method remembers, before generation 0."""
-        raise TypeError(f"{type(self).__name__} defines no begin")
 
+    @abstractmethod
     def propose(
         self, key: Array, state: TableState, hyperparameters: Any, data: TableData
     ) -> tuple[Int[Array, "T C"], Any]:
         """Candidates of each task, in the order of their evaluation, and ``own``."""
-        raise TypeError(f"{type(self).__name__} defines no propose")
 
+    @abstractmethod
     def select(
         self,
         key: Array,
@@ -104,7 +106,6 @@ class TableSearch:
         data: TableData,
     ) -> Any:
         """``own`` after the candidates' fitness; minus infinity: not evaluated."""
-        raise TypeError(f"{type(self).__name__} defines no select")
 
     def measures(self, state: TableState, data: TableData) -> Metrics:
         """Metrics of the method's own."""
