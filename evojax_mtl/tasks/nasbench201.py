@@ -25,6 +25,7 @@ from evojax_mtl.tasks.tabular import (
     TableTask,
     check_metric,
     check_space,
+    choose,
     product_genes,
 )
 
@@ -91,21 +92,7 @@ def load(argument: str | None, request: Request) -> list[TableTask]:
 
 def parse(argument: str | None) -> tuple[list[str], str]:
     """Data sets and metric that an argument names: all, and ``val_200``, by default."""
-    words = argument.split("+") if argument else []
-    for word in words:
-        if word not in DATASETS and word not in METRICS:
-            raise UserError(
-                f"tasks 'nasbench201:{argument}': found {word!r}; allowed: "
-                f"{', '.join((*DATASETS, *METRICS))}, joined by +"
-            )
-    metrics = [word for word in words if word in METRICS]
-    if len(metrics) > 1:
-        raise UserError(
-            f"tasks 'nasbench201:{argument}': found {len(metrics)} metrics; allowed: "
-            "at most one"
-        )
-    names = [word for word in words if word in DATASETS]
-    return names or list(DATASETS), metrics[0] if metrics else METRICS[0]
+    return choose("nasbench201", argument, DATASETS, METRICS, "metrics")
 
 
 def _npz(path: Path, cells: Space) -> Read:

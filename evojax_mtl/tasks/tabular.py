@@ -8,7 +8,7 @@ neighbours.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,6 +185,45 @@ def check_metric(
             "metric of which higher is better"
         )
     return values
+
+
+def choose(
+    source: str,
+    argument: str | None,
+    names: Iterable[str],
+    kinds: Sequence[str],
+    what: str,
+    default: Iterable[str] | None = None,
+) -> tuple[list[str], str]:
+    """Names, and one kind, that a source's argument asks for: words joined by ``+``.
+
+    Args:
+      source: what the argument is of.
+      argument: None asks for the default.
+      names: those there are.
+      kinds: those there are; the first is the default.
+      what: the word for kinds.
+      default: names where none is asked for; all if None.
+
+    Raises:
+      UserError: a word is neither, or several kinds are asked for.
+    """
+    names = list(names)
+    words = argument.split("+") if argument else []
+    for word in words:
+        if word not in names and word not in kinds:
+            raise UserError(
+                f"tasks '{source}:{argument}': found {word!r}; allowed: "
+                f"{', '.join((*names, *kinds))}, joined by +"
+            )
+    wanted = [word for word in words if word in kinds]
+    if len(wanted) > 1:
+        raise UserError(
+            f"tasks '{source}:{argument}': found {len(wanted)} {what}; allowed: "
+            "at most one"
+        )
+    chosen = [word for word in words if word in names]
+    return chosen or list(default or names), (wanted or kinds)[0]
 
 
 def product_genes(choices: Sequence[int]) -> np.ndarray:

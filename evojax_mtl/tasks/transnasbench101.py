@@ -31,6 +31,7 @@ from evojax_mtl.tasks.tabular import (
     TableTask,
     check_metric,
     check_space,
+    choose,
     product_genes,
 )
 
@@ -115,21 +116,9 @@ def load(argument: str | None, request: Request) -> list[TableTask]:
 
 def parse(argument: str | None) -> tuple[list[str], str]:
     """Tasks and space that an argument names."""
-    words = argument.split("+") if argument else []
-    for word in words:
-        if word not in METRICS and word not in SPACES:
-            raise UserError(
-                f"tasks 'transnasbench101:{argument}': found {word!r}; allowed: "
-                f"{', '.join((*METRICS, *SPACES))}, joined by +"
-            )
-    spaces = [word for word in words if word in SPACES]
-    if len(spaces) > 1:
-        raise UserError(
-            f"tasks 'transnasbench101:{argument}': found {len(spaces)} spaces; "
-            "allowed: at most one"
-        )
-    names = [word for word in words if word in METRICS]
-    return names or list(DEFAULT), spaces[0] if spaces else SPACES[0]
+    return choose(
+        "transnasbench101", argument, METRICS, SPACES, "spaces", default=DEFAULT
+    )
 
 
 def _npz(path: Path, space: Space) -> Read:
