@@ -29,7 +29,7 @@ Shape legend: ``A`` architectures, ``U`` of them that differ, ``C`` channels at 
 """
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -107,7 +107,16 @@ def _program(size: int) -> Any:
     return jax.jit(spread, compiler_options=on_cpu()), NamedSharding(mesh, split)
 
 
-def _checked(ops: Integer[np.ndarray, "A 6"], size: int) -> np.ndarray:
+def checked(ops: np.ndarray, size: int) -> Integer[np.ndarray, "A 6"]:
+    """The cells as int32.
+
+    Raises:
+      UserError: ``ops`` are no cells, or ``size`` does not halve twice.
+    """
+    if ops.ndim != 2 or ops.shape[1] != 6 or ops.dtype.kind not in "iu":
+        raise UserError(
+            f"ops: found {ops.dtype} of shape {ops.shape}, must be integers (A, 6)"
+        )
     if ops.size and not (ops.min() >= 0 and ops.max() < len(OPERATIONS)):
         raise UserError(
             f"ops: found {ops.min()} to {ops.max()}, must be 0 to {len(OPERATIONS) - 1}"
@@ -131,7 +140,7 @@ def flows(weights: Weights, ops: Integer[np.ndarray, "A 6"], size: int) -> Flows
     Raises:
       UserError: ``ops`` are no cells, or ``size`` does not halve twice.
     """
-    live = np.asarray(live_operations(jnp.asarray(_checked(ops, size))))
+    live = np.asarray(live_operations(jnp.asarray(checked(ops, size))))
     cells, back = np.unique(live, axis=0, return_inverse=True)
     program, place = _program(size)
     devices = place.num_devices
@@ -153,16 +162,16 @@ def flows(weights: Weights, ops: Integer[np.ndarray, "A 6"], size: int) -> Flows
     return np.concatenate(found)[back.reshape(-1)]
 
 
-@jax.jit
-def _random_weights(key: Array) -> Weights:
-    weights = initial_weights(key, SKELETON, torch_uniform, jnp.float64)
+@partial(jax.jit, static_argnums=1)
+def _random_weights(key: Array, skeleton: Skeleton) -> Weights:
+    weights = initial_weights(key, skeleton, torch_uniform, jnp.float64)
     return jax.tree.map(jnp.abs, weights)
 
 
-def random_weights(key: Array) -> Weights:
+def random_weights(key: Array, skeleton: Skeleton = SKELETON) -> Weights:
     """Absolute values of PyTorch's default kernels, float64."""
     with jax.enable_x64(True):
-        return _random_weights(key)
+        return _random_weights(key, skeleton)
 
 
 def _check_classes(classes: int) -> None:
@@ -170,11 +179,13 @@ def _check_classes(classes: int) -> None:
         raise UserError(f"classes: found {classes}, must be at least 1")
 
 
-def random_classifier(key: Array, classes: int) -> Float[np.ndarray, "C classes"]:
+def random_classifier(
+    key: Array, classes: int, skeleton: Skeleton = SKELETON
+) -> Float[np.ndarray, "C classes"]:
     """Absolute values of PyTorch's default classifier, float64."""
     _check_classes(classes)
     with jax.enable_x64(True):
-        shape = (SKELETON.widths[-1], classes)
+        shape = (skeleton.widths[-1], classes)
         return np.abs(np.asarray(torch_uniform()(key, shape, jnp.float64)))
 
 
@@ -184,7 +195,11 @@ def score(flow: Flows, classifier: Float[np.ndarray, "C classes"]) -> Scores:
 
 
 def synflow_scores(
-    ops: Integer[np.ndarray, "A 6"], classes: int, size: int, key: Array
+    ops: Integer[np.ndarray, "A 6"],
+    classes: int,
+    size: int,
+    key: Array,
+    skeleton: Skeleton = SKELETON,
 ) -> Scores:
     """Synflow of cells with one draw of weights.
 
@@ -193,13 +208,14 @@ def synflow_scores(
       classes: of the data set: 10, 100 or 120.
       size: pixels a side of its images: 32 or 16.
       key: a typed key; the kernels it draws do not depend on ``classes``.
+      skeleton: widths and depth of the network.
 
     Raises:
       UserError: ``ops`` are no cells, ``classes`` or ``size`` is out of range.
     """
     body, head = jax.random.split(key)
-    classifier = random_classifier(head, classes)
-    return score(flows(random_weights(body), ops, size), classifier)
+    classifier = random_classifier(head, classes, skeleton)
+    return score(flows(random_weights(body, skeleton), ops, size), classifier)
 
 
 def mean_uniform(inputs: int) -> Initializer:
@@ -211,24 +227,37 @@ def mean_uniform(inputs: int) -> Initializer:
     return fill
 
 
-@jax.jit
-def _merged_weights() -> Weights:
-    """Of the mean network, one channel a map."""
-    weights = initial_weights(jax.random.key(0), SKELETON, mean_uniform, jnp.float64)
+@partial(jax.jit, static_argnums=0)
+def _expected_weights(skeleton: Skeleton) -> Weights:
+    weights = initial_weights(jax.random.key(0), skeleton, mean_uniform, jnp.float64)
     # one of the equal outputs, which sees the sum of the equal inputs
     return jax.tree.map(lambda k: k[..., :1].sum(-2, keepdims=True), weights)
 
 
+def expected_weights(skeleton: Skeleton = SKELETON) -> Weights:
+    """Kernels of the mean network, of whose equal channels one stands for all."""
+    with jax.enable_x64(True):
+        return _expected_weights(skeleton)
+
+
+def expected_classifier(
+    classes: int, skeleton: Skeleton = SKELETON
+) -> Float[np.ndarray, "1 classes"]:
+    """Its classifier."""
+    _check_classes(classes)
+    inputs = skeleton.widths[-1]
+    return np.full((1, classes), inputs * 0.5 / math.sqrt(inputs))
+
+
 def expected_synflow_scores(
-    ops: Integer[np.ndarray, "A 6"], classes: int, size: int
+    ops: Integer[np.ndarray, "A 6"],
+    classes: int,
+    size: int,
+    skeleton: Skeleton = SKELETON,
 ) -> Scores:
     """The mean of ``synflow_scores`` over all keys; arguments and errors as there.
 
     All 15,625 cells take seconds.
     """
-    _check_classes(classes)
-    with jax.enable_x64(True):
-        weights = _merged_weights()
-    width = SKELETON.widths[-1]
-    classifier = np.full((1, classes), width * 0.5 / math.sqrt(width))
-    return score(flows(weights, ops, size), classifier)
+    classifier = expected_classifier(classes, skeleton)
+    return score(flows(expected_weights(skeleton), ops, size), classifier)

@@ -260,7 +260,7 @@ def architecture_vectors(
     return share @ table
 
 
-def distance(a: Float[Array, "*n D"], b: Float[Array, "*n D"]) -> Float[Array, "*n"]:
+def distance(a: Float[Array, "*#n D"], b: Float[Array, "*#n D"]) -> Float[Array, "..."]:
     """1 less the cosine of two vectors, from 0 to 2 (Zhang 2024, Eq. 2).
 
     Leading axes broadcast. A zero vector has distance 1 from all.

@@ -124,6 +124,12 @@ def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
     return x
 
 
+def batch_norm(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    """By the batch's statistics, scale 1 and offset 0: as training begins."""
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    return (x - mean) * jax.lax.rsqrt(variance + 1e-5)
+
+
 def features(
     weights: Weights,
     ops: Int[Array, "6"],
@@ -145,6 +151,8 @@ def features(
     def unit(x, kernel, stride=1):
         return norm(convolve(jax.nn.relu(x), kernel, stride))
 
+    # a gradient computes the cells again: operations' residuals would all be kept
+    @jax.checkpoint
     def cell(x, slots):
         nodes = [x]
         for target in range(1, 4):

@@ -1,10 +1,12 @@
 """Finding and reading the files of a source, with errors that a user can act on."""
 
 import glob
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -150,3 +152,16 @@ def _map_member(path: Path, member: str, map_bytes: int) -> np.ndarray | None:
         begin = info.header_offset + 30 + int(lengths.sum()) + header
     order = "F" if fortran else "C"
     return np.memmap(path, dtype, mode="r", offset=begin, shape=shape, order=order)
+
+
+def save_npz(path: Path, arrays: dict[str, Any]) -> Path:
+    """Writes all or nothing, compressed: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,18 +1,16 @@
 """One-time conversion of a data set into what its loader reads quickly. No JAX."""
 
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks import omniglot, tfds
-from evojax_mtl.tasks.files import missing
+from evojax_mtl.tasks.files import missing, save_npz
 from evojax_mtl.tasks.images import resize
 from evojax_mtl.tasks.request import data_folder, search_folders, tfds_folder
 from evojax_mtl.tasks.sources import SOURCES, parse_spec
@@ -107,27 +105,12 @@ def _prepare_omniglot(count: int, data_dir: Path | None) -> list[Path]:
     target = data_folder(data_dir)
     stem = f"omniglot{len(alphabets)}_"
     return [
-        _save(
+        save_npz(
             target / f"{stem}{small}.npz",
-            common,
-            images=little.reshape(*shape, small, small),
+            common | {"images": little.reshape(*shape, small, small)},
         ),
-        _save(target / f"{stem}{large}_packed.npz", common, ink_packed=packed),
+        save_npz(target / f"{stem}{large}_packed.npz", common | {"ink_packed": packed}),
     ]
-
-
-def _save(path: Path, common: dict[str, np.ndarray], **arrays: np.ndarray) -> Path:
-    """Writes all or nothing: a loader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            members: dict[str, Any] = common | arrays
-            np.savez_compressed(file, **members)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def _prepare_tfds(name: str, target: Path) -> Path:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from types import ModuleType
 
-from experiments.benchmarks.harness import BenchmarkError
+from experiments.benchmarks.harness import BenchmarkError, need
 
 NODE2VEC = "node2vec==0.5.0"
 
@@ -20,8 +20,10 @@ def need_node2vec() -> ModuleType:
     without its dependencies into a folder that ends with the process.
 
     Raises:
-      BenchmarkError: if it cannot be installed.
+      BenchmarkError: if it, or what it needs, is not there and cannot be installed.
     """
+    for package in ("gensim", "networkx", "joblib", "tqdm"):
+        need(package)
     try:
         return importlib.import_module("node2vec")
     except ModuleNotFoundError:
