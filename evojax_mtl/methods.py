@@ -16,7 +16,14 @@ from evojax_mtl.configs import (
     preset,
 )
 from evojax_mtl.errors import UserError
-from evojax_mtl.tabular_configs import KTNASConfig, RandomSearchConfig, REAConfig
+from evojax_mtl.tabular_configs import (
+    EMTNASTableConfig,
+    KTNASConfig,
+    LocalSearchConfig,
+    MTNASConfig,
+    RandomSearchConfig,
+    REAConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,27 @@ METHODS: dict[str, Method] = {
             "Zhang, Liu 2024 (KTNAS)",
             KTNASConfig,
             "ktnas:KTNAS",
+        ),
+        _on_table(
+            "mtnas",
+            "regularised evolution that transfers by proxy when it pays; on tables",
+            "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC",
+            MTNASConfig,
+            "mtnas:MTNAS",
+        ),
+        _on_table(
+            "emt-nas-tabular",
+            "EMT-NAS with look-ups in the place of training; on tables",
+            "Liao, Jin, Du 2023, CVPR",
+            EMTNASTableConfig,
+            "emt_nas_tabular:EMTNASTable",
+        ),
+        _on_table(
+            "local-search",
+            "best-first local search that tries the others' best; on tables",
+            "baseline",
+            LocalSearchConfig,
+            "local_search:LocalSearch",
         ),
         _on_table(
             "rea",

@@ -73,6 +73,9 @@ class KTNASConfig(PoolConfig):
             "generations": 10,
             "ranking_ratio": 0.8,
             "proxy": "multiply-adds",
+            "predictor": "on",
+            "evaluated": 4,
+            "remembered": 16,
             "embedding": "one-hot",
         },
         "smoke": {
@@ -121,6 +124,30 @@ class KTNASConfig(PoolConfig):
     """What screens children without evaluating them; auto: synflow on the cells of
     NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
+    predictor: Literal["off", "on"] = option("off")
+    """on: children are screened by a Gaussian process on the embeddings, fitted to the
+    evaluations of all tasks, whose prior is the proxy (a name)."""
+
+    evaluated: int | None = option(None, low=1)
+    """With the predictor: evaluate the best by it of a generation's children only;
+    None: all (architectures a generation)."""
+
+    remembered: int = option(64, low=2)
+    """With the predictor: evaluations of each task that it learns from, the last ones
+    (architectures)."""
+
+    steepness: float = option(3.0, low=0.0, traced=True)
+    """Of the predictor's covariance, by the mean distance (factor)."""
+
+    relation: float = option(0.9, low=0.0, high=1.0, traced=True)
+    """Covariance of two tasks in the predictor (fraction)."""
+
+    noise: float = option(0.1, low=1e-4, traced=True)
+    """Variance of the predictor's targets beside the architectures' (variance)."""
+
+    trust: float = option(1.0, low=0.0, traced=True)
+    """Weight of the proxy in the predictor's prior (factor)."""
+
     embedding: Literal["node2vec", "one-hot"] = option("node2vec")
     """Vectors of architectures that distances are measured in (a name)."""
 
@@ -150,6 +177,85 @@ class KTNASConfig(PoolConfig):
         """Checks the bounds."""
         super().__post_init__()
         at_most("transferred", self.transferred, self.population)
+        if self.evaluated is not None and self.predictor == "off":
+            raise UserError(
+                f"--evaluated: found {self.evaluated}, must be with --predictor on"
+            )
+
+
+@dataclass(frozen=True)
+class EMTNASTableConfig(TableConfig):
+    """EMT-NAS on tables: one multifactorial population a task."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 20},
+        "smoke": {"generations": 60},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    population: int = option(10, low=2)
+    """Individuals a task (architectures)."""
+
+    random_mating: float = option(0.3, low=0.0, high=1.0, traced=True)
+    """RMP, that parents of two tasks cross (probability)."""
+
+    crossover: float = option(1.0, low=0.0, high=1.0, traced=True)
+    """CP, that parents of one task cross (probability)."""
+
+    mutation: float = option(0.1, low=0.0, high=1.0, traced=True)
+    """MP, that a gene of a child becomes any of its values (probability)."""
+
+
+@dataclass(frozen=True)
+class LocalSearchConfig(TableConfig):
+    """Best-first local search of each task, with transfer of incumbents."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 60},
+        "smoke": {"generations": 120},
+        "laptop": {"generations": 400},
+        "study": {"generations": 400},
+        "paper": {"generations": 400},
+    }
+
+    beam: int = option(32, low=1)
+    """Evaluated architectures whose neighbours may be next, the best ones
+    (architectures)."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("multiply-adds")
+    """What orders the neighbours (a name)."""
+
+
+@dataclass(frozen=True)
+class MTNASConfig(PoolConfig):
+    """MTNAS: regularised evolution, and transfer by proxy when it pays."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 180, "proxy": "multiply-adds", "diversity": 0.05},
+        "smoke": {"generations": 500, "proxy": "multiply-adds"},
+        "laptop": {"generations": 1000},
+        "study": {"generations": 1000},
+        "paper": {"generations": 1000},
+    }
+
+    turn: int = option(10, low=1)
+    """Evaluations of a task in its turn (architectures)."""
+
+    kept: int = option(16, low=1)
+    """Improvements of each task that others may take over, the last ones
+    (architectures)."""
+
+    forgetting: float = option(0.1, low=0.0, high=1.0, traced=True)
+    """What remains of earlier rewards at a task's next turn (factor)."""
+
+    diversity: float = option(0.001, low=0.0, traced=True)
+    """What a differing gene of a pair in the pool speaks for self-evolution (score)."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
+    """What chooses and screens what is transferred; auto: synflow on the cells of
+    NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
 
 def at_most(name: str, value: int, most: int, of: str = "population") -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from evojax_mtl.errors import UserError
@@ -76,6 +77,36 @@ def vectors(embedding: str, space: Space, config: Any) -> np.ndarray:
             for place, count in enumerate(space.choices)
         ]
         return np.concatenate(parts, axis=1)
+    order = walked_on(space, config)
+    facts = ["node2vec", space.name, len(order), repr(choices(config))]
+    shape = (len(space), config.dimensions)
+    return kept(facts, shape, lambda: embed(space, config))
+
+
+def choices(config: Any) -> Node2VecConfig:
+    """node2vec's own config."""
+    return Node2VecConfig(
+        dimensions=config.dimensions,
+        walk_length=config.walk_length,
+        walks=config.walks,
+        window=config.window,
+        p=config.return_parameter,
+        q=config.in_out_parameter,
+    )
+
+
+def walked_on(space: Space, config: Any) -> np.ndarray:
+    """Rows of the architectures that node2vec walks on."""
+    order = np.random.default_rng(0).permutation(len(space))
+    return np.sort(order[: config.embedded])
+
+
+def embed(space: Space, config: Any) -> np.ndarray:
+    """node2vec's vectors of the architectures, ``(A, D)``, computed anew.
+
+    Raises:
+      UserError: the space's architectures are no graphs of operations.
+    """
     graphs_of: dict[tuple[str, ...], Callable[..., Any]] = {
         nasbench201.OPERATIONS: nasbench201_graphs,
         transnasbench101.OPERATIONS: transnasbench101_graphs,
@@ -85,24 +116,10 @@ def vectors(embedding: str, space: Space, config: Any) -> np.ndarray:
             f"--embedding: found node2vec, must be one-hot on {space.name}, whose "
             "networks are no graphs of operations"
         )
-    choices = Node2VecConfig(
-        dimensions=config.dimensions,
-        walk_length=config.walk_length,
-        walks=config.walks,
-        window=config.window,
-        p=config.return_parameter,
-        q=config.in_out_parameter,
-    )
     graphs = graphs_of[space.operations]
-    order = np.random.default_rng(0).permutation(len(space))[: config.embedded]
-
-    def compute() -> np.ndarray:
-        walked = graphs(space.genes[np.sort(order)])
-        table = jax.jit(node2vec)(jax.random.key(0), walked, choices)
-        return np.asarray(architecture_vectors(graphs(space.genes), table))
-
-    facts = ["node2vec", space.name, len(order), repr(choices)]
-    return kept(facts, (len(space), config.dimensions), compute)
+    walked = graphs(jnp.asarray(space.genes[walked_on(space, config)]))
+    table = jax.jit(node2vec)(jax.random.key(0), walked, choices(config))
+    return np.asarray(architecture_vectors(graphs(jnp.asarray(space.genes)), table))
 
 
 def proxies(proxy: str, tasks: Sequence[TableTask]) -> np.ndarray:

@@ -32,6 +32,7 @@ class TableData(Pytree):
       proxy: what the search knows of each architecture without evaluating it, from no
         measured metric; higher is better.
       vectors: embeddings, of length 1, so that a product is a cosine.
+      spread: mean distance of two architectures' vectors, 1 less their cosine.
       genes: of the architectures.
       lookup: row of each combination of genes, or -1.
       neighbours: rows that differ in one gene, or -1.
@@ -44,6 +45,7 @@ class TableData(Pytree):
     target: Float[Array, "T"]
     proxy: Float[Array, "T A"]
     vectors: Float[Array, "A D"]
+    spread: Float[Array, ""]
     genes: Int[Array, "A S"]
     lookup: Int[Array, "_"]
     neighbours: Int[Array, "A K"]
@@ -105,6 +107,8 @@ def table_data(
             raise UserError(f"{name}: found shape {found.shape}; allowed: {allowed}")
         if np.isnan(found).any():
             raise UserError(f"{name}: found NaN; allowed: numbers")
+    vectors = directions(vectors)
+    spread = 1 - np.sum(vectors.mean(0) ** 2)
     validation = np.stack([task.validation for task in tasks])
     return TableData(
         validation=jnp.asarray(validation, jnp.float32),
@@ -112,7 +116,8 @@ def table_data(
         order=jnp.asarray(np.stack([ranks(row) for row in validation])),
         target=jnp.asarray(target, jnp.float32),
         proxy=jnp.asarray(np.stack([percentiles(row) for row in proxy]), jnp.float32),
-        vectors=jnp.asarray(directions(vectors), jnp.float32),
+        vectors=jnp.asarray(vectors, jnp.float32),
+        spread=jnp.asarray(max(spread, 1e-9), jnp.float32),
         genes=jnp.asarray(space.genes),
         lookup=jnp.asarray(space.lookup),
         neighbours=jnp.asarray(space.neighbours),
@@ -205,11 +210,12 @@ def look_up(
 def _look_up(archive, validation, target, candidates):
     there = candidates != NOTHING
     fitness = jnp.where(there, validation[candidates], -jnp.inf)
-    reached = jnp.concatenate([archive.fitness[None], fitness[:-1]]) >= target
-    going = jnp.cumsum(reached) == 0
+    before = np.tri(len(candidates), k=-1, dtype=bool)
+    going = ~jnp.any(before & (fitness >= target), axis=1)
+    going = going & (archive.fitness < target)
     fitness = jnp.where(going, fitness, -jnp.inf)
     evaluated = there & going
-    earlier = jnp.tril(candidates[:, None] == candidates, -1).any(1)
+    earlier = jnp.any(before & (candidates[:, None] == candidates), axis=1)
     new = evaluated & ~archive.seen[candidates] & ~earlier
     first = jnp.argmax(fitness)
     better = fitness[first] > archive.fitness

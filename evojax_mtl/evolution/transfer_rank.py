@@ -22,10 +22,10 @@ more generations by choice. Of candidates equally near the first is taken: they 
 same architecture or the same vector.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from evojax_mtl.evolution.tabular import at_places, places
 from evojax_mtl.pytrees import Pytree
 
 POSITIVE, NEGATIVE = 1, -1
@@ -106,14 +106,14 @@ def transfer_rank(
     return jnp.sum(jnp.where(associated, labels[:, None], 0), axis=0)
 
 
-def select(key: Array, rank: Int[Array, "K"], transferred: int) -> Int[Array, "M"]:
-    """Algorithm 3: the candidates of the highest ranks, ties broken at random."""
-    return select_top(rank, jax.random.uniform(key, rank.shape), transferred)
-
-
-def select_top(
-    rank: Int[Array, "K"], chance: Float[Array, "K"], transferred: int
+def select(
+    chance: Float[Array, "K"], rank: Int[Array, "K"], transferred: int
 ) -> Int[Array, "M"]:
-    """``select`` with its random numbers in ``[0, 1)`` given."""
-    _, chosen = jax.lax.top_k(rank + chance, transferred)
-    return chosen
+    """Algorithm 3: the candidates of the highest ranks, ties broken at random.
+
+    Args:
+      chance: uniform draws from ``[0, 1)``.
+      rank: transfer rank of each candidate.
+      transferred: M, at most K.
+    """
+    return at_places(places(rank + chance), transferred)

@@ -30,9 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from evojax_mtl.evaluation.table_predictor import Log, add, fit, no_log, predict
 from evojax_mtl.evaluation.tabular import NOTHING
 from evojax_mtl.evolution import transfer_rank as ranking
-from evojax_mtl.evolution.tabular import fittest, mutant, tournament
+from evojax_mtl.evolution.tabular import best_of, fittest, mutant, places, tournament
 from evojax_mtl.evolution.transfer_rank import History
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.search.tabular import TableSearch
@@ -48,6 +49,7 @@ class KTNASOwn(Pytree):
       parents: which transferred individual each candidate is a child of, or ``M``.
       history: HTS of each task.
       labels: of the last transferred, 1 or -1, 0 where nothing was transferred.
+      log: evaluations that the predictor learns from.
     """
 
     rows: Int[Array, "T N"]
@@ -56,6 +58,7 @@ class KTNASOwn(Pytree):
     parents: Int[Array, "T C"]
     history: History
     labels: Int[Array, "T M"]
+    log: Log
 
 
 class KTNAS(TableSearch):
@@ -68,6 +71,7 @@ class KTNAS(TableSearch):
         """Reads sizes and names; raises ``UserError`` for a single task."""
         super().__init__(config, data, mesh)
         count = config.population
+        self.predicts = config.predictor == "on"
         self.children = config.offspring + config.transferred * config.screened
         self.width = max(count + config.transferred, self.children)
         members = np.arange(self.tasks * count).reshape(self.tasks, count)
@@ -99,28 +103,35 @@ class KTNAS(TableSearch):
             parents=jnp.tile(first, (self.tasks, 1)),
             history=jax.tree.map(lambda x: jnp.stack([x] * self.tasks), history),
             labels=jnp.zeros((self.tasks, own), jnp.int32),
+            log=no_log(self.tasks, config.remembered if self.predicts else 0),
         )
 
     def propose(self, key, state, hyperparameters, data):
         """The populations and those transferred to them; later, children."""
         own = state.own
         first = jnp.concatenate([own.rows, own.transferred], axis=1)
-        transfer_key, child_key = jax.random.split(key)
+        pool = self.others.shape[1]
+        config = self.config
+        mutants = config.offspring * (config.population + 1)
+        draws = pool + mutants + config.transferred * config.screened
+        chance = jax.random.uniform(key, (self.tasks, draws))
         chosen = jax.vmap(self._transfer, (0, None, 0, 0, None))(
-            jax.random.split(transfer_key, self.tasks),
+            chance[:, :pool],
             own.rows.ravel(),
             jnp.asarray(self.others),
             own.history,
             data.vectors,
         )
-        children, parents = jax.vmap(self._breed, (0, 0, 0, 0, 0, 0, None))(
-            jax.random.split(child_key, self.tasks),
+        promise = self._promise(own.log, hyperparameters, data)
+        children, parents = jax.vmap(
+            lambda task, *arguments: self._breed(promise(task), data, *arguments)
+        )(
+            jnp.arange(self.tasks),
+            chance[:, pool:],
             own.rows,
             own.fitness,
             chosen,
             state.archive.seen,
-            data.proxy,
-            data.neighbours,
         )
 
         def padded(x, fill):
@@ -137,7 +148,7 @@ class KTNAS(TableSearch):
         )
         return candidates, own
 
-    def _transfer(self, key, rows, others, history, vectors):
+    def _transfer(self, chance, rows, others, history, vectors):
         """The transfer population of one task, Algorithms 2 and 3."""
         candidates = rows[others]
         remembered, labels = history.rows.ravel(), history.labels.ravel()
@@ -145,48 +156,66 @@ class KTNAS(TableSearch):
         rank = ranking.transfer_rank(distances, labels)
         if self.config.selection == "random":
             rank = jnp.zeros_like(rank)
-        chosen = candidates[ranking.select(key, rank, self.config.transferred)]
+        chosen = candidates[ranking.select(chance, rank, self.config.transferred)]
         if self.config.skip == "on":
             chosen = jnp.where(jnp.max(rank) > 0, chosen, NOTHING)
         return chosen
 
-    def _breed(self, key, rows, fitness, transferred, seen, proxy, neighbours):
+    def _promise(self, log, hyperparameters, data):
+        """What screens: a function of a task, that gives one of architectures."""
+        if not self.predicts:
+            return lambda task: lambda rows: data.proxy[task][rows]
+        fitted = fit(log, data, hyperparameters)
+        return lambda task: (
+            lambda rows: predict(fitted, task, rows, data, hyperparameters)
+        )
+
+    def _breed(self, promise, data, chance, rows, fitness, transferred, seen):
         """Children of one task, and which transferred individual each is of."""
-        config = self.config
-        count, edits = config.population, neighbours.shape[1]
-        mutant_key, screen_key = jax.random.split(key)
-        chance = jax.random.uniform(mutant_key, (config.offspring, count + edits))
+        config, neighbours = self.config, data.neighbours
+        count = config.population
+        drawn, chance = jnp.split(chance, [config.offspring * (count + 1)])
 
         def mutate(chance):
             parent = rows[tournament(chance[:count], fitness, config.tournament)]
             near = neighbours[parent]
-            return mutant(chance[count:], near, seen[near])
+            there = near >= 0
+            new = there & ~seen[near]
+            if self.predicts:
+                # those seen only where there is nothing else
+                free = jnp.where(jnp.any(new), new, there)
+                return near[best_of(chance[count], promise(near), free)]
+            return mutant(chance[count], near, seen[near])
 
-        mutants = jax.vmap(mutate)(chance)
+        mutants = jax.vmap(mutate)(drawn.reshape(config.offspring, count + 1))
         near = jnp.concatenate([transferred[:, None], neighbours[transferred]], axis=1)
         new = (near >= 0) & ~seen[near] & (transferred >= 0)[:, None]
-        # the proxy decides, and chance between equals
-        chance = jax.random.uniform(screen_key, near.shape)
-        score = jnp.where(new, proxy[near] + 1e-6 * chance, -jnp.inf)
-
-        def screen(taken, parent):
-            near, score = parent
-            free = ~jnp.isin(near, taken)
-            values, best = jax.lax.top_k(
-                jnp.where(free, score, -jnp.inf), config.screened
-            )
-            found = jnp.where(values > -jnp.inf, near[best], NOTHING)
-            return jnp.concatenate([found, taken[: -config.screened]]), found
-
-        screened = jnp.zeros((config.transferred, 0), jnp.int32)
-        if config.screened:
-            taken = jnp.full(config.transferred * config.screened, NOTHING)
-            _, screened = jax.lax.scan(screen, taken, (near, score))
+        score = promise(near)
+        found: list[Array] = []
+        for number in range(config.transferred * config.screened):
+            own = number // config.screened
+            free = new[own]
+            for other in found:
+                free = free & (near[own] != other)
+            best = best_of(chance[number], score[own], free)
+            found.append(jnp.where(jnp.any(free), near[own, best], NOTHING))
+        screened = jnp.array(found, jnp.int32)
         parents = jnp.repeat(jnp.arange(config.transferred), config.screened)
-        return (
-            jnp.concatenate([screened.ravel(), mutants]),
-            jnp.concatenate([parents, jnp.full(config.offspring, config.transferred)]),
+        children = jnp.concatenate([screened, mutants])
+        parents = jnp.concatenate(
+            [parents, jnp.full(config.offspring, config.transferred)]
         )
+        if config.evaluated is not None:
+            twice = children[:, None] == children
+            twice = jnp.any(jnp.tril(twice, -1), axis=1)
+            worth = jnp.where(
+                (children == NOTHING) | seen[children] | twice,
+                -jnp.inf,
+                promise(children),
+            )
+            kept = places(worth) < config.evaluated
+            children = jnp.where(kept, children, NOTHING)
+        return children, parents
 
     def select(self, key, state, fitness, hyperparameters, data):
         """Survival, and Algorithm 1."""
@@ -225,7 +254,10 @@ class KTNAS(TableSearch):
             own.transferred,
             own.history,
         )
-        return own.replace(rows=rows, fitness=kept, history=history, labels=labels)
+        log = add(own.log, state.candidates, fitness) if self.predicts else own.log
+        return own.replace(
+            rows=rows, fitness=kept, history=history, labels=labels, log=log
+        )
 
     def measures(self, state, data):
         """True ranks of those transferred, and how many of them helped."""

@@ -47,13 +47,12 @@ def mutants(
 ) -> Int[Array, "T"]:
     """A child of each task's pool, by tournament and one edit."""
     tasks, population = pool.rows.shape
-    width = data.neighbours.shape[1]
-    chance = jax.random.uniform(key, (tasks, population + width))
+    chance = jax.random.uniform(key, (tasks, population + 1))
 
     def child(chance, rows, fitness, seen):
         parent = rows[tournament(chance[:population], fitness, tournament_size)]
         near = data.neighbours[parent]
-        return mutant(chance[population:], near, seen[near])
+        return mutant(chance[population], near, seen[near])
 
     return jax.vmap(child)(chance, pool.rows, pool.fitness, seen)
 

@@ -300,3 +300,14 @@ def load_tasks(
     if max_classes is not None:
         found = [first_classes(task, max_classes) for task in found]
     return harmonise(found, image_size)
+
+
+def load_tables(spec: str, **wishes: Any) -> list[TableTask]:
+    """``load_tasks`` where only tables will do.
+
+    Raises:
+      UserError: as ``load_tasks``, or the tasks are images.
+    """
+    if data_kind(spec) != "table":
+        raise UserError(f"tasks {spec!r}: images; allowed: tables")
+    return [task for task in load_tasks(spec, **wishes) if isinstance(task, TableTask)]

@@ -12,7 +12,7 @@ from rich.table import Table
 from evojax_mtl.runs.devices import use_cores
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, Report
 
-NAMES = ("convolution", "ctr", "emt-nas", "node2vec", "synflow")
+NAMES = ("convolution", "ctr", "emt-nas", "node2vec", "synflow", "tabular")
 """Modules of this package that define a ``BENCHMARK``, with ``-`` for ``_``."""
 
 

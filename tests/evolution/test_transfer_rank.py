@@ -24,8 +24,8 @@ def test_figure_4():
     rank = ranking.transfer_rank(nearest([0, 0, 1, 3], 5), labels)
     assert rank.tolist() == [0, 1, 0, -1, 0]
     # M = 2: p2, and one of p1, p3, p5 at random
-    keys = jax.random.split(jax.random.key(0), 600)
-    chosen = jax.vmap(lambda key: ranking.select(key, rank, 2))(keys)
+    chance = jax.random.uniform(jax.random.key(0), (600, 5))
+    chosen = jax.vmap(lambda chance: ranking.select(chance, rank, 2))(chance)
     first, second = np.asarray(chosen).T
     assert (first == 1).all()
     share = np.bincount(second, minlength=5) / len(second)
@@ -50,7 +50,8 @@ def test_selection_is_algorithm_3(seed):
     rng = np.random.default_rng(seed)
     rank = rng.integers(-3, 4, 12)
     count = int(rng.integers(1, 12))
-    found = ranking.select(jax.random.key(seed), jnp.asarray(rank), count)
+    chance = jax.random.uniform(jax.random.key(seed), (12,))
+    found = ranking.select(chance, jnp.asarray(rank), count)
     assert len(set(found.tolist())) == count
     expected = by_hand(rank.tolist(), count, random.Random(seed))
     assert sorted(rank[np.asarray(found)]) == sorted(rank[expected])
