@@ -124,9 +124,10 @@ class KTNASConfig(PoolConfig):
     """What screens children without evaluating them; auto: synflow on the cells of
     NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
-    predictor: Literal["off", "on"] = option("off")
+    predictor: Literal["off", "on", "gcn"] = option("off")
     """on: children are screened by a Gaussian process on the embeddings, fitted to the
-    evaluations of all tasks, whose prior is the proxy (a name)."""
+    evaluations of all tasks, whose prior is the proxy. gcn: by a graph-convolutional
+    predictor of each task, as the paper does on TransNAS-Bench-101 (a name)."""
 
     evaluated: int | None = option(None, low=1)
     """With the predictor: evaluate the best by it of a generation's children only;
@@ -179,7 +180,7 @@ class KTNASConfig(PoolConfig):
         at_most("transferred", self.transferred, self.population)
         if self.evaluated is not None and self.predictor == "off":
             raise UserError(
-                f"--evaluated: found {self.evaluated}, must be with --predictor on"
+                f"--evaluated: found {self.evaluated}, must be with --predictor on or gcn"
             )
 
 
@@ -263,7 +264,7 @@ class ZeroCostConfig(TableConfig):
     """Architectures in the order of a proxy."""
 
     presets: ClassVar[Presets] = {
-        "tiny": {"generations": 20, "proxy": "multiply-adds"},
+        "tiny": {"generations": 5, "proxy": "multiply-adds"},
         "smoke": {"generations": 60, "proxy": "multiply-adds"},
         "laptop": {},
         "study": {},
@@ -283,7 +284,13 @@ class PredictedConfig(TableConfig):
     """What searches by an accuracy predictor share."""
 
     presets: ClassVar[Presets] = {
-        "tiny": {"generations": 6, "initial": 20, "steps": 40, "width": 16},
+        "tiny": {
+            "generations": 6,
+            "initial": 20,
+            "steps": 40,
+            "width": 16,
+            "layers": 1,
+        },
         "smoke": {"generations": 20},
         "laptop": {"generations": 40},
         "study": {},

@@ -14,7 +14,7 @@ there are; ``jax.vmap`` over keys, rows and fitness trains one for each task and
 """
 
 import math
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from evojax_mtl.evaluation.optimizers import apply_gradients, optimizer
 Params = dict[str, Array]
 
 
+@runtime_checkable
 class AccuracyPredictor(Protocol):
     """A network from architectures to scores; its fields are its sizes."""
 

@@ -57,7 +57,7 @@ class PredictedSearch(TableSearch):
 
     def propose(self, key, state, hyperparameters, data):
         """The first ones; later, from the top by score."""
-        score_key, choice_key = jax.random.split(key)
+        keys = jax.random.split(key, 1 + self.tasks)
         rates, config = hyperparameters, self.config
         inputs, log = self.inputs(data), state.own.log
 
@@ -74,13 +74,12 @@ class PredictedSearch(TableSearch):
                 batch=config.examples,
             )
 
-        keys = jax.random.split(score_key, self.tasks)
-        scores = jax.vmap(score)(keys, log.rows, log.fitness)
+        scores = jax.vmap(score)(keys[1:], log.rows, log.fitness)
         scores = jnp.where(state.archive.seen, -jnp.inf, scores)
         values, rows = jax.lax.top_k(scores, min(self.top, self.architectures))
         rows = jnp.where(values > -jnp.inf, rows, NOTHING)
         if self.top > config.batch:
-            chance = jax.random.uniform(choice_key, rows.shape)
+            chance = jax.random.uniform(keys[0], rows.shape)
             chance = jnp.where(rows == NOTHING, -1, chance)
             _, chosen = jax.lax.top_k(chance, min(config.batch, rows.shape[1]))
             rows = jnp.take_along_axis(rows, chosen, axis=1)

@@ -8,6 +8,7 @@ NAS, arXiv:2101.08134).
 import jax
 import jax.numpy as jnp
 
+from evojax_mtl.evaluation.tabular import NOTHING
 from evojax_mtl.search.random_search import RandomSearch
 
 
@@ -18,8 +19,10 @@ class ZeroCost(RandomSearch):
 
     def begin(self, key, hyperparameters, data):
         """Each task's order, by the proxy."""
-        order = super().begin(key, hyperparameters, data)
-        mixed, end = jnp.split(order, [self.architectures], axis=1)
-        proxy = jnp.take_along_axis(data.proxy, mixed, axis=1)
-        place = jax.vmap(lambda x: jnp.argsort(-x, stable=True))(proxy)
-        return jnp.concatenate([jnp.take_along_axis(mixed, place, axis=1), end], axis=1)
+        shape = data.proxy.shape
+        # proxies are percentiles: less than a place apart are equals alone
+        chance = jax.random.uniform(key, (shape[0] * shape[1],)).reshape(shape)
+        mixed = data.proxy + chance / (2 * shape[1])
+        _, order = jax.lax.top_k(mixed, shape[1])
+        end = jnp.full((self.tasks, self.config.batch), NOTHING, jnp.int32)
+        return jnp.concatenate([order, end], axis=1)
