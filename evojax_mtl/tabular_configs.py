@@ -180,7 +180,8 @@ class KTNASConfig(PoolConfig):
         at_most("transferred", self.transferred, self.population)
         if self.evaluated is not None and self.predictor == "off":
             raise UserError(
-                f"--evaluated: found {self.evaluated}, must be with --predictor on or gcn"
+                f"--evaluated: found {self.evaluated}, must be with --predictor on or "
+                "gcn"
             )
 
 

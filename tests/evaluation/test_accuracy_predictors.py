@@ -29,13 +29,14 @@ def inputs_of(name, space):
 
 @lru_cache
 def program(name):
-    """Predictors of many seeds and tasks, whatever their number of evaluated cells."""
-    one = (
-        lambda inputs, *rest: expected_fitness(  # noqa: E731
-            rest[0], NETWORKS[name], inputs, *rest[1:]
-        )
-    )
-    return jax.jit(jax.vmap(one, (None, 0, 0, 0)))
+    """Predictors of many seeds, whatever their number of evaluated cells."""
+    over = (0, None, None, 0, 0)
+
+    def run(keys, inputs, rows, fitness):
+        train = jax.vmap(expected_fitness, over)
+        return train(keys, NETWORKS[name], inputs, rows, fitness)
+
+    return jax.jit(run)
 
 
 def scored(name, task, count, shuffle=False):
@@ -50,7 +51,7 @@ def scored(name, task, count, shuffle=False):
         known = task.validation[chosen]
         fitness[seed, where] = rng.permutation(known) if shuffle else known
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    scores = program(name)(inputs_of(name, task.space), keys, rows, fitness)
+    scores = program(name)(keys, inputs_of(name, task.space), rows, fitness)
     return np.asarray(scores), np.where(np.isfinite(fitness), rows, -1)
 
 
@@ -188,5 +189,7 @@ def test_masked_places_are_not_read():
 def test_networks_that_are_no_graphs_are_refused():
     from evojax_mtl.tasks.transnasbench101 import macro
 
-    with pytest.raises(UserError, match="must be weaknas on .*, whose networks are no"):
+    with pytest.raises(
+        UserError, match=r"weaknas on .*, whose networks are no"
+    ):
         graphs_of(macro(), "must be weaknas")
