@@ -67,10 +67,12 @@ class GCNPredictor:
         near = inputs.adjacency | jnp.eye(inputs.tokens.shape[1], dtype=bool)
         mean = near / jnp.sum(near, axis=-1, keepdims=True)
         own = inputs.mask / jnp.sum(inputs.mask, axis=-1, keepdims=True)
-        nodes = params["tokens"][inputs.tokens]
-        for layer in range(self.layers):
-            linear = mean @ nodes @ params["kernels"][layer]
-            nodes = jax.nn.relu(linear + params["biases"][layer])
+        # the linear map comes before the mean: of the first layer, once a token
+        linear = (params["tokens"] @ params["kernels"][0])[inputs.tokens]
+        nodes = jax.nn.relu(mean @ linear + params["biases"][0])
+        for layer in range(1, self.layers):
+            linear = nodes @ params["kernels"][layer]
+            nodes = jax.nn.relu(mean @ linear + params["biases"][layer])
         whole = jnp.einsum("an,anw->aw", own, nodes)
         hidden = jax.nn.relu(whole @ params["kernels"][-1] + params["biases"][-1])
         return (hidden @ params["output"])[:, 0]

@@ -189,7 +189,5 @@ def test_masked_places_are_not_read():
 def test_networks_that_are_no_graphs_are_refused():
     from evojax_mtl.tasks.transnasbench101 import macro
 
-    with pytest.raises(
-        UserError, match=r"weaknas on .*, whose networks are no"
-    ):
+    with pytest.raises(UserError, match=r"weaknas on .*, whose networks are no"):
         graphs_of(macro(), "must be weaknas")

@@ -316,3 +316,23 @@ def test_what_is_predicted_best_is_better_than_random():
     state, first = step(search.init(jax.random.key(0), rates, data), rates, data)
     _, second = step(state, rates, data)
     assert (second["candidates_rank"] < 0.25 * first["candidates_rank"]).all()
+
+
+def test_ktnas_screens_by_the_graph_convolutional_predictor():
+    data = table_data(load_tasks("nasbench-toy:2"), vectors=np.ones((15625, 1)))
+    sizes = {"population": 8, "transferred": 2, "evaluated": 3, "remembered": 20}
+    rank = {}
+    for predictor in ("off", "gcn"):
+        evaluated = None if predictor == "off" else sizes["evaluated"]
+        config = KTNASConfig(
+            generations=4, **sizes | {"evaluated": evaluated}, predictor=predictor
+        )
+        search = KTNAS(config, data)
+        rates = search.hyperparameters()
+        run = jax.jit(jax.vmap(lambda key: search.run(key, rates, data)[0]))  # noqa: B023
+        archive = run(KEYS[:3]).archive
+        rows = np.asarray(archive.best)
+        rank[predictor] = np.log(1 + np.asarray(data.order)[np.arange(2), rows]).mean()
+        if predictor == "gcn":
+            assert (archive.spent <= 8 + 2 + 3 * 3).all()
+    assert rank["gcn"] < rank["off"]
