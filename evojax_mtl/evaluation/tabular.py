@@ -18,6 +18,8 @@ from evojax_mtl.tasks.tabular import Space, TableTask
 
 NOTHING = -1
 """In the place of a row: no architecture."""
+UNLIMITED = np.iinfo(np.int32).max
+"""A budget that no search spends (evaluations)."""
 
 
 class TableData(Pytree):
@@ -29,6 +31,7 @@ class TableData(Pytree):
       order: rank of each architecture's validation on its task, 0 the best; for
         measuring a search, never for guiding it.
       target: a task ends when it has found this much; infinite: it never does.
+      budget: a task ends when it has spent this many evaluations.
       proxy: what the search knows of each architecture without evaluating it, from no
         measured metric; higher is better.
       vectors: embeddings, of length 1, so that a product is a cosine.
@@ -43,6 +46,7 @@ class TableData(Pytree):
     test: Float[Array, "T A"]
     order: Int[Array, "T A"]
     target: Float[Array, "T"]
+    budget: Int[Array, ""]
     proxy: Float[Array, "T A"]
     vectors: Float[Array, "A D"]
     spread: Float[Array, ""]
@@ -81,6 +85,7 @@ def table_data(
     proxy: np.ndarray | None = None,
     vectors: np.ndarray | None = None,
     target: np.ndarray | None = None,
+    budget: int | None = None,
 ) -> TableData:
     """The tables of some tasks over one space.
 
@@ -89,6 +94,7 @@ def table_data(
       proxy: ``(T, A)``; None: all zero, for searches that use none.
       vectors: ``(A, D)``, of any length but 0; None: none, for searches that use none.
       target: ``(T,)``, where each task ends; None: nowhere.
+      budget: evaluations after which each task ends; None: never.
 
     Raises:
       UserError: a proxy or vector is not finite, or of a wrong shape.
@@ -115,6 +121,7 @@ def table_data(
         test=jnp.asarray(np.stack([task.test for task in tasks]), jnp.float32),
         order=jnp.asarray(np.stack([ranks(row) for row in validation])),
         target=jnp.asarray(target, jnp.float32),
+        budget=jnp.asarray(UNLIMITED if budget is None else budget, jnp.int32),
         proxy=jnp.asarray(np.stack([percentiles(row) for row in proxy]), jnp.float32),
         vectors=jnp.asarray(vectors, jnp.float32),
         spread=jnp.asarray(max(spread, 1e-9), jnp.float32),
@@ -183,8 +190,8 @@ def no_archive(data: TableData, best: Int[Array, "T"]) -> Archive:
 
 
 def finished(archive: Archive, data: TableData) -> Bool[Array, "T"]:
-    """Which tasks have found their target."""
-    return archive.fitness >= data.target
+    """Which tasks have found their target or spent their budget."""
+    return (archive.fitness >= data.target) | (archive.spent >= data.budget)
 
 
 def look_up(
@@ -193,7 +200,7 @@ def look_up(
     """Evaluates candidates, one after another.
 
     An architecture that was evaluated before costs nothing. A task ends with the
-    candidate that reaches its target: those after it are not evaluated.
+    candidate that reaches its target, or the budget: those after it are not evaluated.
 
     Args:
       archive: what was known.
@@ -204,19 +211,23 @@ def look_up(
       What is known now, and the fitness of each candidate, minus infinity where none
       was evaluated.
     """
-    return jax.vmap(_look_up)(archive, data.validation, data.target, candidates)
+    return jax.vmap(_look_up, (0, 0, 0, None, 0))(
+        archive, data.validation, data.target, data.budget, candidates
+    )
 
 
-def _look_up(archive, validation, target, candidates):
+def _look_up(archive, validation, target, budget, candidates):
     there = candidates != NOTHING
-    fitness = jnp.where(there, validation[candidates], -jnp.inf)
     before = np.tri(len(candidates), k=-1, dtype=bool)
-    going = ~jnp.any(before & (fitness >= target), axis=1)
-    going = going & (archive.fitness < target)
-    fitness = jnp.where(going, fitness, -jnp.inf)
-    evaluated = there & going
     earlier = jnp.any(before & (candidates[:, None] == candidates), axis=1)
-    new = evaluated & ~archive.seen[candidates] & ~earlier
+    new = there & ~archive.seen[candidates] & ~earlier
+    spent = archive.spent + jnp.sum(before & new, axis=1)
+    there = there & (spent < budget)
+    fitness = jnp.where(there, validation[candidates], -jnp.inf)
+    going = ~jnp.any(before & (fitness >= target), axis=1)
+    evaluated = there & going & (archive.fitness < target)
+    fitness = jnp.where(evaluated, fitness, -jnp.inf)
+    new = new & evaluated
     first = jnp.argmax(fitness)
     better = fitness[first] > archive.fitness
     return (

@@ -41,17 +41,19 @@ _STYLE = {
 def fitness_curves(records: Sequence[Record]) -> str:
     """Validation fitness by generation: mean over tasks, best so far, single tasks.
 
-    A band is one standard error over the searches of a run.
+    A band is one standard error over the searches of a run. Runs on tables, whose cost
+    is in evaluations, are drawn by evaluations where all runs are such.
     """
+    by_cost = all(record.spent is not None for record in records)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 3.5), layout="constrained")
         axes = figure.subplots()
         for k, record in enumerate(records):
             color = COLORS[k % len(COLORS)]
             if len(records) == 1:
-                _task_lines(axes, record)
-            _mean_and_best(axes, record, color, len(records) == 1)
-        axes.set_xlabel("generation")
+                _task_lines(axes, record, by_cost)
+            _mean_and_best(axes, record, color, len(records) == 1, by_cost)
+        axes.set_xlabel("evaluations" if by_cost else "generation")
         axes.set_ylabel("validation fitness")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.01)
@@ -59,11 +61,16 @@ def fitness_curves(records: Sequence[Record]) -> str:
         return _svg(figure, "fitness")
 
 
-def _task_lines(axes: Axes, record: Record) -> None:
+def _steps(record: Record, by_cost: bool) -> np.ndarray:
+    spent = record.spent if by_cost else None
+    return record.generations if spent is None else spent
+
+
+def _task_lines(axes: Axes, record: Record, by_cost: bool) -> None:
     values = record.task_fitness
     for t in range(values.shape[1]):
         axes.plot(
-            record.generations,
+            _steps(record, by_cost),
             values[:, t],
             color="#b8c1cc",
             linewidth=0.9,
@@ -71,15 +78,18 @@ def _task_lines(axes: Axes, record: Record) -> None:
         )
 
 
-def _mean_and_best(axes: Axes, record: Record, color: str, alone: bool) -> None:
+def _mean_and_best(
+    axes: Axes, record: Record, color: str, alone: bool, by_cost: bool
+) -> None:
     values = record.fitness
     if not len(values):
         return
+    steps = _steps(record, by_cost)
     mean = values.mean(1)
     best = np.fmax.accumulate(mean)
     name = "mean of tasks" if alone else record.label
     axes.plot(
-        record.generations,
+        steps,
         best,
         color=color,
         linewidth=1.2,
@@ -87,7 +97,7 @@ def _mean_and_best(axes: Axes, record: Record, color: str, alone: bool) -> None:
         label="best so far" if alone else None,
     )
     axes.plot(
-        record.generations,
+        steps,
         mean,
         color=color,
         linewidth=2.2,
@@ -98,7 +108,7 @@ def _mean_and_best(axes: Axes, record: Record, color: str, alone: bool) -> None:
     if values.shape[1] > 1:
         error = values.std(1, ddof=1) / np.sqrt(values.shape[1])
         axes.fill_between(
-            record.generations,
+            steps,
             mean - error,
             mean + error,
             color=color,

@@ -40,6 +40,18 @@ class Record:
         """Generation of each line, ``(G,)``."""
         return np.array([line["generation"] for line in self.lines], int)
 
+    @property
+    def spent(self) -> np.ndarray | None:
+        """Evaluations up to each line, a mean over the searches, ``(G,)``.
+
+        None for methods whose metrics do not say what each task has spent: theirs run
+        by generations.
+        """
+        if not any("spent" in line for line in self.lines):
+            return None
+        values = np.nan_to_num(self.series("spent")).sum(-1)
+        return values.mean(1) if values.ndim == 2 else values
+
     def series(self, name: str) -> np.ndarray:
         """One metric over the lines, each of the last one's shape.
 
@@ -71,6 +83,7 @@ class Record:
         """Metrics that are one number a search and tell something of their own."""
         known = {
             "generation",
+            "spent",
             "mean_validation",
             "seconds",
             "wall_seconds",

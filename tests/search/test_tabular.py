@@ -162,6 +162,24 @@ def test_look_up_stops_at_the_target_and_counts_nothing_twice():
     assert again.spent.tolist() == [3, 1]
 
 
+@pytest.mark.parametrize(("kind", "config"), SEARCHES[1:])
+def test_budgets_end_tasks(kind, config):
+    free = small_data(targets=False)
+    data = free.replace(budget=jnp.asarray(9))
+    search = kind(config, data)
+    run = jax.jit(search.run)
+    state, metrics = run(jax.random.key(5), search.hyperparameters(), data)
+    assert state.archive.spent.tolist() == [9, 9]
+    assert state.archive.seen.sum(1).tolist() == [9, 9]
+    # up to there it is the search without a budget
+    _, unlimited = run(jax.random.key(5), search.hyperparameters(), free)
+    same = np.asarray((unlimited["spent"] <= 9).all(1))
+    np.testing.assert_array_equal(
+        np.asarray(metrics["validation"])[same],
+        np.asarray(unlimited["validation"])[same],
+    )
+
+
 def test_directions_keep_cosines_in_fewer_dimensions():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(40, 5)) @ rng.normal(size=(5, 64))
