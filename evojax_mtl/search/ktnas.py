@@ -24,8 +24,8 @@ Later ones breed, but are neither evaluated nor counted, and cannot survive, unl
 of them is its own best child. ``top`` is r of the population, rounded up. ``survival``
 ``age`` keeps the youngest, as REA does; the labels follow the best either way.
 
-Table I's base on TransNAS-Bench-101 is a GCN predictor: ``predictor`` ``gcn`` trains one
-a task and generation on the evaluations kept, and screens all children by it.
+Table I's base on TransNAS-Bench-101 is a GCN predictor: ``predictor`` ``gcn`` trains
+one a task and generation on the evaluations kept, and screens all children by it.
 """
 
 import jax
