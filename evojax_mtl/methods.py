@@ -17,11 +17,14 @@ from evojax_mtl.configs import (
 from evojax_mtl.errors import UserError, unknown
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
+    GCNPredictorConfig,
     KTNASConfig,
     LocalSearchConfig,
     MTNASConfig,
     RandomSearchConfig,
     REAConfig,
+    WeakNASConfig,
+    ZeroCostConfig,
 )
 
 
@@ -164,6 +167,27 @@ METHODS: dict[str, Method] = {
             "baseline",
             RandomSearchConfig,
             "random_search:RandomSearch",
+        ),
+        _on_table(
+            "gcn-predictor",
+            "the best by a graph-convolutional accuracy predictor; on tables",
+            "Wen, Liu, Chen, Li, Bender, Kindermans 2020, ECCV",
+            GCNPredictorConfig,
+            "gcn_predictor:GCNPredictorSearch",
+        ),
+        _on_table(
+            "weaknas",
+            "some of the best by ever better weak predictors; on tables",
+            "Wu, Dai, Chen, Chen, Liu, Yu, Wang, Liu, Chen, Yuan 2021, NeurIPS",
+            WeakNASConfig,
+            "weaknas:WeakNAS",
+        ),
+        _on_table(
+            "zero-cost",
+            "architectures in the order of a zero-cost proxy; on tables",
+            "Abdelfattah, Mehrotra, Dudziak, Lane 2021, ICLR",
+            ZeroCostConfig,
+            "zero_cost:ZeroCost",
         ),
     )
 }

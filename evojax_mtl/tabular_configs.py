@@ -124,9 +124,10 @@ class KTNASConfig(PoolConfig):
     """What screens children without evaluating them; auto: synflow on the cells of
     NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
-    predictor: Literal["off", "on"] = option("off")
+    predictor: Literal["off", "on", "gcn"] = option("off")
     """on: children are screened by a Gaussian process on the embeddings, fitted to the
-    evaluations of all tasks, whose prior is the proxy (a name)."""
+    evaluations of all tasks, whose prior is the proxy. gcn: by a graph-convolutional
+    predictor of each task, as the paper does on TransNAS-Bench-101 (a name)."""
 
     evaluated: int | None = option(None, low=1)
     """With the predictor: evaluate the best by it of a generation's children only;
@@ -179,7 +180,8 @@ class KTNASConfig(PoolConfig):
         at_most("transferred", self.transferred, self.population)
         if self.evaluated is not None and self.predictor == "off":
             raise UserError(
-                f"--evaluated: found {self.evaluated}, must be with --predictor on"
+                f"--evaluated: found {self.evaluated}, must be with --predictor on or "
+                "gcn"
             )
 
 
@@ -256,6 +258,95 @@ class MTNASConfig(PoolConfig):
     proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
     """What chooses and screens what is transferred; auto: synflow on the cells of
     NAS-Bench-201, multiply-adds elsewhere (a name)."""
+
+
+@dataclass(frozen=True)
+class ZeroCostConfig(TableConfig):
+    """Architectures in the order of a proxy."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {"generations": 5, "proxy": "multiply-adds"},
+        "smoke": {"generations": 60, "proxy": "multiply-adds"},
+        "laptop": {},
+        "study": {},
+        "paper": {},
+    }
+
+    batch: int = option(10, low=1)
+    """Evaluated at a time (architectures a task and generation)."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds"] = option("auto")
+    """What orders the architectures; auto: synflow on the cells of NAS-Bench-201,
+    multiply-adds elsewhere (a name)."""
+
+
+@dataclass(frozen=True)
+class PredictedConfig(TableConfig):
+    """What searches by an accuracy predictor share."""
+
+    presets: ClassVar[Presets] = {
+        "tiny": {
+            "generations": 6,
+            "initial": 20,
+            "steps": 40,
+            "width": 16,
+            "layers": 1,
+        },
+        "smoke": {"generations": 20},
+        "laptop": {"generations": 40},
+        "study": {},
+        "paper": {},
+    }
+
+    initial: int = option(50, low=2)
+    """Random architectures of generation 0 (architectures a task)."""
+
+    batch: int = option(10, low=1)
+    """Evaluated in each later generation (architectures a task)."""
+
+    remembered: int = option(500, low=2)
+    """Evaluations of each task that the predictor learns from, the last ones
+    (architectures)."""
+
+    width: int = option(32, low=1)
+    """Of the predictor's layers (channels)."""
+
+    layers: int = option(2, low=1)
+    """Of the predictor: graph convolutions, or hidden layers (layers)."""
+
+    steps: int = option(100, low=1)
+    """Training of the predictor in a generation (steps)."""
+
+    examples: int = option(16, low=1)
+    """Evaluated architectures in a step of training (architectures)."""
+
+    learning_rate: float = option(0.01, low=0.0, traced=True)
+    """Of the predictor's first step; falls to 0 by a cosine (per step)."""
+
+    weight_decay: float = option(1e-3, low=0.0, traced=True)
+    """Factor of half the sum of the predictor's squared weights in the loss
+    (factor)."""
+
+
+@dataclass(frozen=True)
+class GCNPredictorConfig(PredictedConfig):
+    """The best by a graph-convolutional predictor are evaluated."""
+
+
+@dataclass(frozen=True)
+class WeakNASConfig(PredictedConfig):
+    """WeakNAS: some of the best by a weak predictor are evaluated."""
+
+    width: int = option(64, low=1)
+    """Of the predictor's layers (channels)."""
+
+    top: int = option(100, low=1)
+    """The best by the predictor, among which the batch is drawn (architectures)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        at_most("batch", self.batch, self.top, of="top")
 
 
 def at_most(name: str, value: int, most: int, of: str = "population") -> None:

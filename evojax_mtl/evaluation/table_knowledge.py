@@ -24,6 +24,7 @@ from evojax_mtl.evolution.node2vec import (
     node2vec,
 )
 from evojax_mtl.genomes.operation_graphs import (
+    OperationGraphs,
     nasbench201_graphs,
     transnasbench101_graphs,
 )
@@ -107,19 +108,31 @@ def embed(space: Space, config: Any) -> np.ndarray:
     Raises:
       UserError: the space's architectures are no graphs of operations.
     """
-    graphs_of: dict[tuple[str, ...], Callable[..., Any]] = {
-        nasbench201.OPERATIONS: nasbench201_graphs,
-        transnasbench101.OPERATIONS: transnasbench101_graphs,
-    }
-    if space.operations not in graphs_of:
-        raise UserError(
-            f"--embedding: found node2vec, must be one-hot on {space.name}, whose "
-            "networks are no graphs of operations"
-        )
-    graphs = graphs_of[space.operations]
+    graphs = graphs_of(space, "--embedding: found node2vec, must be one-hot")
     walked = graphs(jnp.asarray(space.genes[walked_on(space, config)]))
     table = jax.jit(node2vec)(jax.random.key(0), walked, choices(config))
     return np.asarray(architecture_vectors(graphs(jnp.asarray(space.genes)), table))
+
+
+def graphs_of(space: Space, found: str) -> Callable[..., OperationGraphs]:
+    """What makes operation graphs of genes.
+
+    Args:
+      space: of the architectures.
+      found: begins the error's line.
+
+    Raises:
+      UserError: the space's architectures are no graphs of operations.
+    """
+    makers = {
+        nasbench201.OPERATIONS: nasbench201_graphs,
+        transnasbench101.OPERATIONS: transnasbench101_graphs,
+    }
+    if space.operations not in makers:
+        raise UserError(
+            f"{found} on {space.name}, whose networks are no graphs of operations"
+        )
+    return makers[space.operations]
 
 
 def proxies(proxy: str, tasks: Sequence[TableTask]) -> np.ndarray:

@@ -23,6 +23,9 @@ transferred individuals of generation 0 have no children: their own rank labels 
 Later ones breed, but are neither evaluated nor counted, and cannot survive, unless one
 of them is its own best child. ``top`` is r of the population, rounded up. ``survival``
 ``age`` keeps the youngest, as REA does; the labels follow the best either way.
+
+Table I's base on TransNAS-Bench-101 is a GCN predictor: ``predictor`` ``gcn`` trains
+one a task and generation on the evaluations kept, and screens all children by it.
 """
 
 import jax
@@ -30,6 +33,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from evojax_mtl.evaluation.accuracy_predictors import expected_fitness
+from evojax_mtl.evaluation.gcn_predictor import GCNPredictor
+from evojax_mtl.evaluation.table_knowledge import graphs_of
 from evojax_mtl.evaluation.table_predictor import Log, add, fit, no_log, predict
 from evojax_mtl.evaluation.tabular import NOTHING
 from evojax_mtl.evolution import transfer_rank as ranking
@@ -71,7 +77,11 @@ class KTNAS(TableSearch):
         """Reads sizes and names; raises ``UserError`` for a single task."""
         super().__init__(config, data, mesh)
         count = config.population
-        self.predicts = config.predictor == "on"
+        self.predicts = config.predictor != "off"
+        if config.predictor == "gcn":
+            self.graphs = graphs_of(
+                data.space, "--predictor: found gcn, must be on or off"
+            )
         self.children = config.offspring + config.transferred * config.screened
         self.width = max(count + config.transferred, self.children)
         members = np.arange(self.tasks * count).reshape(self.tasks, count)
@@ -122,7 +132,7 @@ class KTNAS(TableSearch):
             own.history,
             data.vectors,
         )
-        promise = self._promise(own.log, hyperparameters, data)
+        promise = self._promise(key, own.log, hyperparameters, data)
         children, parents = jax.vmap(
             lambda task, *arguments: self._breed(promise(task), data, *arguments)
         )(
@@ -161,10 +171,19 @@ class KTNAS(TableSearch):
             chosen = jnp.where(jnp.max(rank) > 0, chosen, NOTHING)
         return chosen
 
-    def _promise(self, log, hyperparameters, data):
+    def _promise(self, key, log, hyperparameters, data):
         """What screens: a function of a task, that gives one of architectures."""
         if not self.predicts:
             return lambda task: lambda rows: data.proxy[task][rows]
+        if self.config.predictor == "gcn":
+            scores = jax.vmap(expected_fitness, (0, None, None, 0, 0))(
+                jax.random.split(jax.random.fold_in(key, 1), self.tasks),
+                GCNPredictor(),
+                self.graphs(data.genes),
+                log.rows,
+                log.fitness,
+            )
+            return lambda task: lambda rows: scores[task, rows]
         fitted = fit(log, data, hyperparameters)
         return lambda task: (
             lambda rows: predict(fitted, task, rows, data, hyperparameters)

@@ -15,19 +15,26 @@ from evojax_mtl.evaluation.tabular import (
 )
 from evojax_mtl.evolution.tabular import best_of, fittest, mutant, tournament
 from evojax_mtl.search.emt_nas_tabular import EMTNASTable
+from evojax_mtl.search.gcn_predictor import GCNPredictorSearch
 from evojax_mtl.search.ktnas import KTNAS
 from evojax_mtl.search.local_search import LocalSearch
 from evojax_mtl.search.mtnas import MTNAS
 from evojax_mtl.search.random_search import RandomSearch
 from evojax_mtl.search.rea import REA
+from evojax_mtl.search.weaknas import WeakNAS
+from evojax_mtl.search.zero_cost import ZeroCost
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
+    GCNPredictorConfig,
     KTNASConfig,
     LocalSearchConfig,
     MTNASConfig,
     RandomSearchConfig,
     REAConfig,
+    WeakNASConfig,
+    ZeroCostConfig,
 )
+from evojax_mtl.tasks.sources import load_tasks
 from evojax_mtl.tasks.tabular import Space, TableTask, product_genes
 
 KEYS = jax.random.split(jax.random.key(0), 4000)
@@ -100,6 +107,11 @@ SEARCHES = [
             remembered=8,
         ),
     ),
+    (
+        WeakNAS,
+        WeakNASConfig(generations=9, initial=4, batch=3, top=5, steps=5, remembered=8),
+    ),
+    (ZeroCost, ZeroCostConfig(generations=7, batch=4)),
 ]
 
 
@@ -279,3 +291,66 @@ def test_without_a_second_task_there_is_nothing_to_transfer():
     for kind, config in ((KTNAS, KTNASConfig()), (MTNAS, MTNASConfig())):
         with pytest.raises(UserError, match="found 1 task, must be at least 2"):
             kind(config, data)
+
+
+def test_zero_cost_follows_the_proxy():
+    data = small_data(targets=False)
+    search = ZeroCost(ZeroCostConfig(generations=3, batch=4), data)
+    own = np.asarray(search.begin(jax.random.key(0), {}, data))
+    for order, proxy in zip(own, np.asarray(data.proxy), strict=True):
+        np.testing.assert_array_equal(order[:27], np.argsort(-proxy))
+    level = data.replace(proxy=jnp.round(data.proxy))
+    first, again = (np.asarray(search.begin(key, {}, level)) for key in KEYS[:2])
+    assert (np.diff(np.take_along_axis(level.proxy, first[:, :27], 1)) <= 0).all()
+    assert (np.sort(first[:, :27]) == np.arange(27)).all()
+    assert (first != again).any()
+
+
+def test_weaknas_draws_from_the_top_by_its_predictor():
+    data = small_data(targets=False)
+    config = WeakNASConfig(initial=6, batch=2, top=5, steps=40)
+    search = WeakNAS(config, data)
+    rates = search.hyperparameters()
+    step, propose = jax.jit(search.step), jax.jit(search.propose)
+    state, _ = step(search.init(jax.random.key(0), rates, data), rates, data)
+    assert state.archive.spent.tolist() == [6, 6]
+    everyone = WeakNAS(WeakNASConfig(initial=6, batch=5, top=5, steps=40), data)
+    best, _ = jax.jit(everyone.propose)(KEYS[0], state, rates, data)
+    rows, _ = propose(KEYS[0], state, rates, data)
+    for t in range(2):
+        assert len(set(np.asarray(rows[t, :2]))) == 2
+        assert set(np.asarray(rows[t, :2])) < set(np.asarray(best[t, :5]))
+        assert not np.asarray(state.archive.seen[t])[np.asarray(best[t, :5])].any()
+    assert (rows[:, 2:] == NOTHING).all()
+
+
+def test_what_is_predicted_best_is_better_than_random():
+    tables = load_tasks("nasbench-toy:2")
+    data = table_data(tables)
+    config = GCNPredictorConfig(initial=40, batch=10, steps=60)
+    search = GCNPredictorSearch(config, data)
+    rates = search.hyperparameters()
+    step = jax.jit(search.step)
+    state, first = step(search.init(jax.random.key(0), rates, data), rates, data)
+    _, second = step(state, rates, data)
+    assert (second["candidates_rank"] < 0.25 * first["candidates_rank"]).all()
+
+
+def test_ktnas_screens_by_the_graph_convolutional_predictor():
+    data = table_data(load_tasks("nasbench-toy:2"), vectors=np.ones((15625, 1)))
+    sizes = {"population": 8, "transferred": 2, "evaluated": 3, "remembered": 20}
+    rank = {}
+    for predictor in ("off", "gcn"):
+        evaluated = None if predictor == "off" else sizes["evaluated"]
+        config = KTNASConfig(
+            generations=4, **sizes | {"evaluated": evaluated}, predictor=predictor
+        )
+        search = KTNAS(config, data)
+        rates = search.hyperparameters()
+        run = jax.jit(jax.vmap(lambda key: search.run(key, rates, data)[0]))  # noqa: B023
+        archive = run(KEYS[:3]).archive
+        rows = np.asarray(archive.best)
+        rank[predictor] = np.log(1 + np.asarray(data.order)[np.arange(2), rows]).mean()
+        if predictor == "gcn":
+            assert (archive.spent <= 8 + 2 + 3 * 3).all()
+    assert rank["gcn"] < rank["off"]

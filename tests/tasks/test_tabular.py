@@ -228,6 +228,8 @@ def test_the_synthetic_table_is_always_the_same():
         ("ktnas --ranking-ratio 1.2", "--ranking-ratio: found 1.2, must be at least"),
         ("ktnas --saved-generations 0", "--saved-generations: found 0, must be at le"),
         ("rea --tournament 11", "--tournament: found 11, must be at most the populati"),
+        ("weaknas --batch 101", "--batch: found 101, must be at most the top, 100"),
+        ("gcn-predictor --layers 0", "--layers: found 0, must be at least 1"),
         ("rea --image-size 8", "unknown option --image-size"),
     ],
 )
