@@ -44,7 +44,7 @@ def population(tmp_path_factory):
 
     @lru_cache
     def finished():
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=1200)
         assert process.returncode == 0, errors
         return dict(np.load(path))
 
