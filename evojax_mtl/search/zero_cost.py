@@ -20,9 +20,11 @@ class ZeroCost(RandomSearch):
     def begin(self, key, hyperparameters, data):
         """Each task's order, by the proxy."""
         shape = data.proxy.shape
-        # proxies are percentiles: less than a place apart are equals alone
-        chance = jax.random.uniform(key, (shape[0] * shape[1],)).reshape(shape)
-        mixed = data.proxy + chance / (2 * shape[1])
+        # whole numbers: proxies are percentiles, and the order of floats with a little
+        # chance in them would hang on how they are rounded
+        chance = jax.random.bits(key, (shape[0] * shape[1],), jnp.uint16)
+        place = jnp.round(data.proxy * shape[1]).astype(jnp.uint32)
+        mixed = place * 2**16 + chance.reshape(shape)
         _, order = jax.lax.top_k(mixed, shape[1])
         end = jnp.full((self.tasks, self.config.batch), NOTHING, jnp.int32)
         return jnp.concatenate([order, end], axis=1)
