@@ -65,6 +65,8 @@ class Balancer(Pytree):
         method's own.
       shared: tells from the keys that lead to a leaf whether the tasks share it; all do
         where None.
+      kind: class of ``method``, found by itself. JAX takes two classes with equal
+        fields for one structure, and could run one method's program for the other.
     """
 
     method: Any
@@ -72,6 +74,12 @@ class Balancer(Pytree):
     passes: Passes = static(default="vmap")
     grouping: Grouping | None = static(default=None)
     shared: Callable[[Path], bool] | None = static(default=None)
+    kind: str = static(default="")
+
+    def __post_init__(self) -> None:
+        """Notes the method's class, but where JAX rebuilds what has it already."""
+        if not self.kind:
+            object.__setattr__(self, "kind", type(self.method).__qualname__)
 
     @property
     def tasks(self) -> int:

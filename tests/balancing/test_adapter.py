@@ -19,7 +19,7 @@ from evojax_mtl.balancing.rotograd import RotoGrad, rotations
 from evojax_mtl.balancing.training import begin, training_step
 from evojax_mtl.balancing.upgrad import UPGrad
 from evojax_mtl.errors import UserError
-from tests.balancing.problem import three_tasks
+from tests.balancing.problem import build, three_tasks
 from tests.balancing.test_contract import assert_close, flat
 from tests.balancing.toys import names
 
@@ -334,3 +334,13 @@ def test_losses_that_are_not_finite_and_masks_without_tasks_are_told():
 def test_an_unknown_method_is_told_with_the_nearest():
     with pytest.raises(UserError, match="did you mean 'mgda'"):
         find_balancing("mdga")
+
+
+def test_no_two_methods_have_one_structure():
+    """A program compiled for one method must never serve another."""
+    built = {name: Balancer(build(name), names(3)) for name in BALANCING}
+    structures = [jax.tree.structure(balancer) for balancer in built.values()]
+    for i, structure in enumerate(structures):
+        assert structure not in structures[:i]
+        again = jax.tree.map(lambda x: x, list(built.values())[i])
+        assert jax.tree.structure(again) == structure
