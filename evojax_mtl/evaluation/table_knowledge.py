@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.evaluation.synflow import expected_synflow_scores
+from evojax_mtl.evaluation.synflow_cache import cached_synflow
 from evojax_mtl.evaluation.tabular import TableData, table_data
 from evojax_mtl.evolution.node2vec import (
     Node2VecConfig,
@@ -158,11 +158,8 @@ def proxies(proxy: str, tasks: Sequence[TableTask]) -> np.ndarray:
 
 
 def _synflow(space: Space, classes: int, size: int) -> np.ndarray:
-    def compute() -> np.ndarray:
-        scores = expected_synflow_scores(space.genes, classes, size)
-        return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
-
-    return kept(["synflow", classes, size, len(space)], (len(space),), compute)
+    scores = cached_synflow(space.genes, classes, size)
+    return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
 
 
 def kept(

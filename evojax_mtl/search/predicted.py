@@ -10,6 +10,7 @@ candidates.
    evaluated; all of them where ``top`` is ``batch``.
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import jax
@@ -44,9 +45,9 @@ class PredictedSearch(TableSearch):
     predictor: AccuracyPredictor
     top: int
 
+    @abstractmethod
     def inputs(self, data: TableData) -> Any:
         """What the predictor sees of all architectures."""
-        raise TypeError(f"{type(self).__name__} defines no inputs")
 
     def begin(self, key, hyperparameters, data):
         """Random architectures, and an empty log."""
