@@ -17,6 +17,11 @@ HASTY: Options = {
 """Half of the time or less; the kernels may take much longer. With level 0 compiling
 takes a little less still, and the kernels six times as long."""
 
+ALONE: Options = {"xla_cpu_multi_thread_eigen": False}
+"""A device keeps to one core. XLA splits the loops of a program over all cores, also
+where each core is a device of its own and the program runs on all of them: then each
+loop waits for the others' cores. For programs that are spread over devices."""
+
 
 _WIDE: Options = {"xla_cpu_prefer_vector_width": 512}
 """As long as the processor has them; XLA's own choice is 256. Cells are evaluated in

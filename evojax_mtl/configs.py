@@ -10,6 +10,7 @@ import types
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
+from evojax_mtl.balancing.registry import BALANCING, find_balancing
 from evojax_mtl.errors import UserError
 
 Presets = dict[str, dict[str, Any]]
@@ -141,12 +142,30 @@ class SingleTaskConfig(RoutedConfig):
 
 
 @dataclass(frozen=True)
-class SoftOrderingConfig(RoutedConfig):
+class SharedConfig(RoutedConfig):
+    """What soft-ordering and ctr share: modules that all tasks train.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    balancing: str | None = option(None)
+    """How the tasks' gradients of the shared modules make one update, of those that
+    ``evojax-mtl list balancing`` names; None: the sum of the losses (a name)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        check_balancing(self.balancing)
+
+
+@dataclass(frozen=True)
+class SoftOrderingConfig(SharedConfig):
     """Shared modules, softly ordered at every depth by each task."""
 
 
 @dataclass(frozen=True)
-class CTRConfig(RoutedConfig):
+class CTRConfig(SharedConfig):
     """Coevolution of task routing: each task evolves its own path of shared modules."""
 
     alpha: float = option(0.1, low=1e-6, below=1.0, traced=True)
@@ -154,97 +173,6 @@ class CTRConfig(RoutedConfig):
 
     mutations: int = option(1, low=1, traced=True)
     """Nodes that a challenger has more than its champion (nodes)."""
-
-
-@dataclass(frozen=True)
-class EMTNASConfig(ImageConfig):
-    """EMT-NAS: a cell architecture a task, evolved in one multifactorial population."""
-
-    generations: int = option(300, low=1, extends=True)
-    """Length of the search (generations)."""
-
-    channels: int = option(20, low=1)
-    """Channels of the first of three stacks of cells, doubled twice (channels)."""
-
-    repeats: int = option(1, low=1)
-    """Normal cells in a row (cells)."""
-
-    population: int = option(20, low=2)
-    """Individuals a task (individuals)."""
-
-    tasking: Literal["multi", "single", "joint"] = option("multi")
-    """multi: architectures mate across tasks, weights are each task's own. single:
-    tasks neither mate nor share. joint: tasks share the supernet's weights (a name)."""
-
-    architectures: Literal["personal", "shared"] = option("personal")
-    """shared: with joint tasking, one population whose fitness is the mean over the
-    tasks (a name)."""
-
-    reevaluation: Literal["on", "off"] = option("on")
-    """Whether a child's fitness is drawn towards its parent's, Eq. 2 (a name)."""
-
-    random_mating: float = option(0.3, low=0.0, high=1.0, traced=True)
-    """RMP, that parents of two tasks cross; they never meet where tasking is single
-    (probability)."""
-
-    crossover: float = option(1.0, low=0.0, high=1.0, traced=True)
-    """CP, that parents of one task cross (probability)."""
-
-    mutation: float = option(0.02, low=0.0, high=1.0, traced=True)
-    """MP, that an integer of a child changes (probability)."""
-
-    mutation_kind: Literal["uniform", "step"] = option("uniform")
-    """uniform: to any candidate, as the paper says; step: by one, with wrap-around, as
-    the authors' code does (a name)."""
-
-    batches: int | None = option(None, low=1)
-    """Training of each task in a generation; None: one epoch (mini-batches)."""
-
-    batch: int = option(128, low=1)
-    """Training batch (examples)."""
-
-    evaluation_batch: int = option(1000, low=1)
-    """Validation batch that an individual is scored on (examples)."""
-
-    accuracy: Literal["batch", "running"] = option("batch")
-    """batch: an individual's own; running: over it and those before it, as the
-    authors' code does (a name)."""
-
-    statistics: Literal["running", "batch"] = option("running")
-    """Whose mean and variance batch norms use in evaluation (a name)."""
-
-    learning_rate: float = option(0.1, low=0.0, traced=True)
-    """Of SGD in the first generation; falls to 0 by a cosine (per training step)."""
-
-    momentum: float = option(0.9, low=0.0, below=1.0, traced=True)
-    """Nesterov momentum (fraction)."""
-
-    weight_decay: float = option(1e-4, low=0.0, traced=True)
-    """Of the weights that an individual uses (per training step)."""
-
-    dropout: float = option(0.1, low=0.0, below=1.0, traced=True)
-    """Probability that a feature is dropped before the classifier (fraction)."""
-
-    drop_path: float = option(0.1, low=0.0, below=1.0, traced=True)
-    """Probability that an edge of a cell is dropped for a batch (fraction)."""
-
-    drop_path_from: int = option(50, low=0, traced=True)
-    """Generation, counted from 0, that drop-path begins with (generations)."""
-
-    crop: int = option(4, low=0)
-    """Padding of random crops in training; 0: none (pixels)."""
-
-    flip: Literal["on", "off"] = option("on")
-    """Whether training images are flipped left to right at random (a name)."""
-
-    def __post_init__(self) -> None:
-        """Checks the bounds."""
-        super().__post_init__()
-        if self.architectures == "shared" and self.tasking != "joint":
-            raise UserError(
-                f"--architectures: found shared with --tasking {self.tasking}, must be "
-                "with --tasking joint"
-            )
 
 
 _SMALL = {
@@ -276,60 +204,8 @@ _ROUTED: dict[str, dict[str, Any]] = {
     "study": _LARGE | {"max_tasks": 20, "generations": 30},
     "paper": {"image_size": 105, "max_tasks": 20},
 }
-_BRIEF = {"drop_path_from": 1, "crop": 2}
-_CELLS: dict[str, dict[str, Any]] = {
-    "tiny": _BRIEF
-    | {
-        "channels": 4,
-        "population": 6,
-        "random_mating": 1.0,
-        "statistics": "batch",
-        "batches": 20,
-        "batch": 12,
-        "evaluation_batch": 16,
-        "generations": 3,
-        "image_size": 6,
-        "max_tasks": 2,
-        "crop": 0,
-        "flip": "off",
-    },
-    "smoke": _BRIEF
-    | {
-        "image_size": 14,
-        "channels": 8,
-        "population": 6,
-        "statistics": "batch",
-        "batches": 12,
-        "batch": 32,
-        "evaluation_batch": 100,
-        "generations": 5,
-        "max_tasks": 4,
-    },
-    "laptop": _BRIEF
-    | {
-        "channels": 8,
-        "population": 10,
-        "batches": 30,
-        "batch": 64,
-        "evaluation_batch": 250,
-        "generations": 16,
-        "max_tasks": 4,
-    },
-    "study": _BRIEF
-    | {
-        "channels": 12,
-        "population": 16,
-        "batches": 40,
-        "batch": 64,
-        "evaluation_batch": 250,
-        "generations": 40,
-        "max_tasks": 4,
-    },
-    "paper": {},
-}
 # ``paper`` keeps the defaults, which are the paper's.
 RoutedConfig.presets = _ROUTED
-EMTNASConfig.presets = _CELLS
 
 
 def preset(config: type[SearchConfig], scale: str) -> SearchConfig:
@@ -367,6 +243,30 @@ def check_bounds(config: Any) -> None:
         if not inside:
             allowed = describe_bounds(field) or "a finite number"
             raise UserError(f"{flag(field.name)}: found {value}, must be {allowed}")
+
+
+def at_most(name: str, value: int, most: int, of: str = "population") -> None:
+    """Raises ``UserError`` where a field is greater than ``most``, that of another."""
+    if value > most:
+        raise UserError(
+            f"{flag(name)}: found {value}, must be at most the {of}, {most}"
+        )
+
+
+def check_balancing(name: str | None) -> None:
+    """Raises ``UserError`` for a method that is unknown or is not for weights."""
+    if name is None:
+        return
+    if find_balancing(name).representation == "required":
+        allowed = ", ".join(
+            other
+            for other, method in BALANCING.items()
+            if method.representation != "required"
+        )
+        raise UserError(
+            f"--balancing: found {name}, which works on gradients of a representation "
+            f"that all tasks share, and here is none; must be one of {allowed}"
+        )
 
 
 def flag(name: str) -> str:

@@ -17,3 +17,12 @@ def unknown(found: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(found, allowed, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ";"
     return f"unknown {found!r}{hint} allowed: {', '.join(allowed)}"
+
+
+def check_tasks(method: str, found: int, least: int) -> None:
+    """Raises ``UserError`` for fewer tasks than a method transfers between."""
+    if found < least:
+        raise UserError(
+            f"{method}: found {found} task, must be at least {least}, to transfer "
+            "between"
+        )

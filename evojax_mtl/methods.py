@@ -5,15 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
 from evojax_mtl.configs import (
     SCALES,
     CTRConfig,
-    EMTNASConfig,
     SearchConfig,
     SingleTaskConfig,
     SoftOrderingConfig,
     preset,
 )
+from evojax_mtl.dense_configs import DenseConfig, HPSConfig, MAMOConfig
 from evojax_mtl.errors import UserError, unknown
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
@@ -39,12 +40,14 @@ class Method:
       status: what has been checked.
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
-        ``Dataset`` or, on tables, a ``TableData``, or ``factory(config, data, mesh)``
-        to spread over the axes of ``mesh_axes``; it returns a ``Search``.
+        ``Dataset``, on scenes a ``DenseDataset``, on tables a ``TableData``, or
+        ``factory(config, data, mesh)`` to spread over the axes of ``mesh_axes``; it
+        returns a ``Search``.
       data: what its tasks are.
       tasks: what it runs on unless told.
       mesh_axes: axes of devices that one search can spread over. The searches of a
         sweep spread over ``population`` whatever the method.
+      other: the method of this name on the other kind of data.
     """
 
     name: str
@@ -54,8 +57,14 @@ class Method:
     config: type[SearchConfig]
     factory: str
     mesh_axes: tuple[str, ...] = ()
-    data: Literal["images", "table"] = "images"
+    data: Literal["images", "scenes", "table"] = "images"
     tasks: str = "glyphs"
+    other: "Method | None" = None
+
+    @property
+    def forms(self) -> "tuple[Method, ...]":
+        """It, and the method of its name on the other kind of data if there is one."""
+        return (self,) if self.other is None else (self, self.other)
 
     def configure(self, scale: str) -> Any:
         """The config at ``scale``; ``UserError`` for an unknown scale."""
@@ -70,82 +79,128 @@ class Method:
 
 
 _LIANG_2018 = "Liang, Meyerson, Miikkulainen 2018, arXiv:1803.03745"
+_LIAO_2023 = "Liao, Jin, Du 2023, CVPR"
+_ZHANG_2024 = "Zhang, Liu 2024 (KTNAS)"
+_ZHOU_2023 = "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC"
 
 
-def _on_table(
-    name: str, summary: str, paper: str, config: type[SearchConfig], place: str
-) -> Method:
-    return Method(
-        name=name,
-        summary=summary,
-        paper=paper,
-        status="implemented",
-        config=config,
-        factory=f"evojax_mtl.search.{place}",
-        data="table",
-        tasks="nasbench-toy",
-    )
+def _maker(**shared: Any) -> Callable[..., Method]:
+    """Makes methods that have these attributes in common."""
+
+    def make(
+        name: str,
+        summary: str,
+        paper: str,
+        config: type[SearchConfig],
+        factory: str,
+        other: Method | None = None,
+    ) -> Method:
+        return Method(
+            name=name,
+            summary=summary,
+            paper=paper,
+            status="implemented",
+            config=config,
+            factory=f"evojax_mtl.search.{factory}",
+            other=other,
+            **shared,
+        )
+
+    return make
+
+
+_routed = _maker(mesh_axes=("tasks",))
+_of_cells = _maker(mesh_axes=("population", "data"))
+_on_scenes = _maker(data="scenes", tasks="rooms")
+_on_table = _maker(data="table", tasks="nasbench-toy")
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method(
-            name="single-task",
-            summary="one chain of modules a task, nothing shared",
-            paper=_LIANG_2018,
-            status="implemented",
-            config=SingleTaskConfig,
-            factory="evojax_mtl.search.single_task:SingleTask",
-            mesh_axes=("tasks",),
+        _routed(
+            "single-task",
+            "one chain of modules a task, nothing shared",
+            _LIANG_2018,
+            SingleTaskConfig,
+            "single_task:SingleTask",
         ),
-        Method(
-            name="soft-ordering",
-            summary="shared modules, softly ordered at every depth by each task",
-            paper="Meyerson, Miikkulainen 2018, arXiv:1711.00108; " + _LIANG_2018,
-            status="implemented",
-            config=SoftOrderingConfig,
-            factory="evojax_mtl.search.soft_ordering:SoftOrdering",
-            mesh_axes=("tasks",),
+        _routed(
+            "soft-ordering",
+            "shared modules, softly ordered at every depth by each task",
+            "Meyerson, Miikkulainen 2018, arXiv:1711.00108; " + _LIANG_2018,
+            SoftOrderingConfig,
+            "soft_ordering:SoftOrdering",
         ),
-        Method(
-            name="ctr",
-            summary="coevolution of task routing: a routing of shared modules a task",
-            paper=_LIANG_2018,
-            status="implemented",
-            config=CTRConfig,
-            factory="evojax_mtl.search.ctr:CTR",
-            mesh_axes=("tasks",),
+        _routed(
+            "ctr",
+            "coevolution of task routing: a routing of shared modules a task",
+            _LIANG_2018,
+            CTRConfig,
+            "ctr:CTR",
         ),
-        Method(
-            name="emt-nas",
-            summary="a cell architecture a task, evolved across all tasks",
-            paper="Liao, Jin, Du 2023, CVPR",
-            status="implemented",
-            config=EMTNASConfig,
-            factory="evojax_mtl.search.emt_nas:EMTNAS",
-            mesh_axes=("population", "data"),
+        _of_cells(
+            "emt-nas",
+            "a cell architecture a task, evolved across all tasks",
+            _LIAO_2023,
+            EMTNASConfig,
+            "emt_nas:EMTNAS",
+            _on_table(
+                "emt-nas",
+                "EMT-NAS with look-ups in the place of training; on tables",
+                _LIAO_2023,
+                EMTNASTableConfig,
+                "emt_nas_tabular:EMTNASTable",
+            ),
+        ),
+        _on_scenes(
+            "mamo",
+            "kernels grow where the gradients of tasks conflict; on scenes",
+            "Tan, Hu, Zhang 2024, ECAI (MAMO)",
+            MAMOConfig,
+            "mamo:MAMO",
+        ),
+        _on_scenes(
+            "hps",
+            "hard parameter sharing, balanced by any method; on scenes",
+            "Caruana 1997, Machine Learning 28",
+            HPSConfig,
+            "hps:HPS",
+        ),
+        _on_scenes(
+            "stl",
+            "single-task learning, a network a task; on scenes",
+            "baseline",
+            DenseConfig,
+            "stl:STL",
         ),
         _on_table(
             "ktnas",
             "architectures cross between tasks as transfer rank says; on tables",
-            "Zhang, Liu 2024 (KTNAS)",
+            _ZHANG_2024,
             KTNASConfig,
             "ktnas:KTNAS",
+            _of_cells(
+                "ktnas",
+                "cells cross between tasks as transfer rank says; on images",
+                _ZHANG_2024,
+                KTNASCellConfig,
+                "ktnas_cells:KTNASCells",
+            ),
         ),
         _on_table(
             "mtnas",
             "regularised evolution that transfers by proxy when it pays; on tables",
-            "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC",
+            _ZHOU_2023,
             MTNASConfig,
             "mtnas:MTNAS",
-        ),
-        _on_table(
-            "emt-nas-tabular",
-            "EMT-NAS with look-ups in the place of training; on tables",
-            "Liao, Jin, Du 2023, CVPR",
-            EMTNASTableConfig,
-            "emt_nas_tabular:EMTNASTable",
+            _of_cells(
+                "mtnas",
+                "cells evolve by themselves or move by synflow as it pays; on images",
+                _ZHOU_2023,
+                MTNASCellConfig,
+                "mtnas_cells:MTNASCells",
+            ),
         ),
         _on_table(
             "local-search",
@@ -198,3 +253,18 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise UserError(f"method: {unknown(name, METHODS)}")
     return METHODS[name]
+
+
+def method_on(name: str, tasks: str) -> Method:
+    """The method of this name on these tasks: their kind picks where there are two.
+
+    Raises:
+      UserError: there is no such method, or the tasks are no specification.
+    """
+    method = find_method(name)
+    if method.other is None:
+        return method
+    from evojax_mtl.tasks.sources import data_kind
+
+    kind = data_kind(tasks)
+    return next((form for form in method.forms if form.data == kind), method)

@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from evojax_mtl.configs import Presets, SearchConfig, option
+from evojax_mtl.configs import Presets, SearchConfig, at_most, option
 from evojax_mtl.errors import UserError
+from evojax_mtl.transfer_configs import (
+    AdaptiveTransferConfig,
+    TransferRankConfig,
+    WalksConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,46 @@ class PoolConfig(TableConfig):
 
 
 @dataclass(frozen=True)
+class ProxyConfig(TableConfig):
+    """What architectures promise without being evaluated."""
+
+    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
+    """What a search knows of architectures that are not evaluated; auto: synflow on the
+    cells of NAS-Bench-201, multiply-adds elsewhere (a name)."""
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig(WalksConfig, TableConfig):
+    """Vectors of architectures."""
+
+    embedding: Literal["node2vec", "arch2vec", "cate", "one-hot"] = option("node2vec")
+    """Vectors of architectures that distances are measured in (a name)."""
+
+    dimensions: int | None = option(None, low=1)
+    """Of the vectors, for CATE a multiple of 4; None: 256 of node2vec, 128 of arch2vec,
+    64 of CATE (dimensions)."""
+
+    embedded: int = option(20000, low=1)
+    """Architectures that the embedding is trained on, drawn at random where the space
+    has more (architectures)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        if self.embedding == "cate" and (self.dimensions or 0) % 4:
+            raise UserError(
+                f"--dimensions: found {self.dimensions}, must be a multiple of 4 with "
+                "--embedding cate"
+            )
+
+
+@dataclass(frozen=True)
 class REAConfig(PoolConfig):
     """Regularised evolution, each task on its own."""
 
 
 @dataclass(frozen=True)
-class KTNASConfig(PoolConfig):
+class KTNASConfig(EmbeddingConfig, ProxyConfig, TransferRankConfig, PoolConfig):
     """KTNAS: transfer between tasks chosen by transfer rank."""
 
     presets: ClassVar[Presets] = {
@@ -89,22 +128,6 @@ class KTNASConfig(PoolConfig):
         "paper": {},
     }
 
-    transferred: int = option(4, low=1)
-    """Architectures transferred to each task in a generation, M (architectures)."""
-
-    ranking_ratio: float = option(0.2, low=0.0, high=1.0, traced=True)
-    """r: a transfer is positive if a child ranks in this top share of the next
-    population (fraction)."""
-
-    saved_generations: int = option(5, low=1)
-    """m: how long a negative transfer is remembered (generations)."""
-
-    saved_positives: int = option(1, low=1)
-    """How long a positive transfer is remembered (generations)."""
-
-    selection: Literal["transfer-rank", "random"] = option("transfer-rank")
-    """random: KTNAS without transfer rank (a name)."""
-
     skip: Literal["off", "on"] = option("off")
     """on: nothing is transferred while no candidate's rank is above 0, as the journal
     version says (a name)."""
@@ -119,10 +142,6 @@ class KTNASConfig(PoolConfig):
     survival: Literal["best", "age"] = option("best")
     """best: the top of population and children; age: the youngest of them, as in
     regularised evolution (a name)."""
-
-    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
-    """What screens children without evaluating them; auto: synflow on the cells of
-    NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
     predictor: Literal["off", "on", "gcn"] = option("off")
     """on: children are screened by a Gaussian process on the embeddings, fitted to the
@@ -149,35 +168,14 @@ class KTNASConfig(PoolConfig):
     trust: float = option(1.0, low=0.0, traced=True)
     """Weight of the proxy in the predictor's prior (factor)."""
 
-    embedding: Literal["node2vec", "one-hot"] = option("node2vec")
-    """Vectors of architectures that distances are measured in (a name)."""
-
-    dimensions: int = option(256, low=1)
-    """Of node2vec's vectors (dimensions)."""
-
-    embedded: int = option(20000, low=1)
-    """Architectures that node2vec walks on, drawn at random where the space has more
-    (architectures)."""
-
-    walks: int = option(10, low=1)
-    """node2vec's walks from each node (walks)."""
-
-    walk_length: int = option(80, low=2)
-    """Of node2vec's walks (nodes)."""
-
-    window: int = option(10, low=1)
-    """Distance up to which node2vec pairs two nodes of a walk (steps)."""
-
-    return_parameter: float = option(1.0, low=1e-6)
-    """node2vec's p: large values keep walks from going back (factor)."""
-
-    in_out_parameter: float = option(1.0, low=1e-6)
-    """node2vec's q: large values keep walks near where they came from (factor)."""
-
     def __post_init__(self) -> None:
         """Checks the bounds."""
         super().__post_init__()
         at_most("transferred", self.transferred, self.population)
+        if self.offspring == self.screened == 0:
+            raise UserError(
+                "--screened: found 0, must be at least 1 with --offspring 0"
+            )
         if self.evaluated is not None and self.predictor == "off":
             raise UserError(
                 f"--evaluated: found {self.evaluated}, must be with --predictor on or "
@@ -211,7 +209,7 @@ class EMTNASTableConfig(TableConfig):
 
 
 @dataclass(frozen=True)
-class LocalSearchConfig(TableConfig):
+class LocalSearchConfig(ProxyConfig):
     """Best-first local search of each task, with transfer of incumbents."""
 
     presets: ClassVar[Presets] = {
@@ -231,7 +229,7 @@ class LocalSearchConfig(TableConfig):
 
 
 @dataclass(frozen=True)
-class MTNASConfig(PoolConfig):
+class MTNASConfig(AdaptiveTransferConfig, ProxyConfig, PoolConfig):
     """MTNAS: regularised evolution, and transfer by proxy when it pays."""
 
     presets: ClassVar[Presets] = {
@@ -245,19 +243,8 @@ class MTNASConfig(PoolConfig):
     turn: int = option(10, low=1)
     """Evaluations of a task in its turn (architectures)."""
 
-    kept: int = option(16, low=1)
-    """Improvements of each task that others may take over, the last ones
-    (architectures)."""
-
-    forgetting: float = option(0.1, low=0.0, high=1.0, traced=True)
-    """What remains of earlier rewards at a task's next turn (factor)."""
-
     diversity: float = option(0.001, low=0.0, traced=True)
     """What a differing gene of a pair in the pool speaks for self-evolution (score)."""
-
-    proxy: Literal["auto", "synflow", "multiply-adds", "none"] = option("auto")
-    """What chooses and screens what is transferred; auto: synflow on the cells of
-    NAS-Bench-201, multiply-adds elsewhere (a name)."""
 
 
 @dataclass(frozen=True)
@@ -347,12 +334,3 @@ class WeakNASConfig(PredictedConfig):
         """Checks the bounds."""
         super().__post_init__()
         at_most("batch", self.batch, self.top, of="top")
-
-
-def at_most(name: str, value: int, most: int, of: str = "population") -> None:
-    """Raises ``UserError`` where a field is greater than ``most``, that of another."""
-    if value > most:
-        raise UserError(
-            f"--{name.replace('_', '-')}: found {value}, must be at most the {of}, "
-            f"{most}"
-        )

@@ -17,7 +17,7 @@ Rules, the same for all methods:
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,32 +26,24 @@ from jaxtyping import Array, Bool, Float
 from evojax_mtl.balancing.checks import check_losses, check_names, check_use
 from evojax_mtl.balancing.gradients import (
     Passes,
-    all_finite,
     gramian_of,
     only,
     per_task,
     weighted,
 )
 from evojax_mtl.balancing.groups import Grouping, Path, Split, split
-from evojax_mtl.balancing.protocol import GramianWeighting, LossBalancer, Tasks
+from evojax_mtl.balancing.protocol import Tasks
+from evojax_mtl.balancing.steps import (
+    Balanced,
+    conflicts,
+    finish,
+    leave_out,
+    stacked,
+    strong,
+    weigh,
+    weights_of_losses,
+)
 from evojax_mtl.pytrees import Pytree, static
-
-
-class Balanced(NamedTuple):
-    """What a step gives.
-
-    Attributes:
-      update: a pytree like the weights, to be used as their gradient.
-      state: the method's.
-      metrics: ``losses`` ``(T,)``, ``left_out`` (tasks), ``skipped``; ``weights`` of
-        the tasks where the method has them, ``(T,)``, or ``(K, T)`` for several groups;
-        ``conflicts``, pairs of tasks whose gradients oppose each other, where inner
-        products are known.
-    """
-
-    update: Any
-    state: Any
-    metrics: dict[str, Array]
 
 
 class Balancer(Pytree):
@@ -65,8 +57,6 @@ class Balancer(Pytree):
         method's own.
       shared: tells from the keys that lead to a leaf whether the tasks share it; all do
         where None.
-      kind: class of ``method``, found by itself. JAX takes two classes with equal
-        fields for one structure, and could run one method's program for the other.
     """
 
     method: Any
@@ -74,12 +64,6 @@ class Balancer(Pytree):
     passes: Passes = static(default="vmap")
     grouping: Grouping | None = static(default=None)
     shared: Callable[[Path], bool] | None = static(default=None)
-    kind: str = static(default="")
-
-    def __post_init__(self) -> None:
-        """Notes the method's class, but where JAX rebuilds what has it already."""
-        if not self.kind:
-            object.__setattr__(self, "kind", type(self.method).__qualname__)
 
     @property
     def tasks(self) -> int:
@@ -102,15 +86,15 @@ class Balancer(Pytree):
         )
         kind = self.method.traits.kind
         if kind == "losses":
-            return _strong(self.method.init(self.tasks))
+            return strong(self.method.init(self.tasks))
         if kind == "gramian":
-            return _stacked(self.method.init(self.tasks), len(parts.groups))
+            return stacked(self.method.init(self.tasks), len(parts.groups))
         leaves = [
             jax.ShapeDtypeStruct((self.tasks, *leaf.shape), jnp.float32)
             for leaf in parts.shared(params)
         ]
         groups = tuple(self.method.init(group) for group in parts.take(leaves))
-        return _strong(groups)
+        return strong(groups)
 
     def update(
         self,
@@ -138,40 +122,150 @@ class Balancer(Pytree):
         tasks = self._given(values, key, present)
         kind = self.method.traits.kind
         if kind == "losses":
-            weights, new = _weights_of_losses(self.method, state, tasks)
+            weights, new = weights_of_losses(self.method, state, tasks)
             (update,) = pull(weights.astype(values.dtype))
-            return _finish(update, state, new, tasks, {"weights": weights})
+            return finish(update, state, new, tasks, {"weights": weights})
         parts = self._split(params)
 
         def shared(weights: Array) -> list[Array]:
             return parts.shared(pull(weights)[0])
 
+        again = shared if self.passes == "recomputed" else None
         each = per_task(shared, values, loop=self.passes == "loop")
-        gramians = jnp.stack([gramian_of(group) for group in parts.take(each)])
-        tasks, gramians = _leave_out(tasks, gramians)
-        extra = {"conflicts": _conflicts(jnp.sum(gramians, 0))}
-        if kind == "gramian":
-            weights, new = _weigh(self.method, state, gramians, tasks)
-            extra["weights"] = weights[0] if len(weights) == 1 else weights
-            if self.passes == "recomputed":
-                update = shared(weights[0].astype(values.dtype))
-            else:
-                update = parts.put(
-                    [
-                        [weighted(one, leaf) for leaf in group]
-                        for one, group in zip(weights, parts.take(each), strict=True)
-                    ]
-                )
-        else:
-            each = [only(tasks.present, leaf.astype(jnp.float32)) for leaf in each]
-            pairs = [
-                self.method.aggregate(one, group, tasks)
-                for one, group in zip(state, parts.take(each), strict=True)
-            ]
-            update = parts.put([update for update, _ in pairs])
-            new = tuple(new for _, new in pairs)
+        update, new, tasks, extra = self._combine(parts, each, state, tasks, again)
         own = pull(tasks.present.astype(values.dtype))[0] if parts.owned else params
-        return _finish(parts.merge(update, own), state, new, tasks, extra)
+        return finish(parts.merge(update, own), state, new, tasks, extra)
+
+    def update_with_heads(
+        self,
+        encode: Callable[[Any], tuple[Any, Any]],
+        heads: Callable[[Any, Any], tuple[Float[Array, "T"], Any]],
+        params: tuple[Any, Any],
+        state: Any,
+        *,
+        key: Array,
+        present: Bool[Array, "T"] | None = None,
+        plain: Bool[Array, ""] | bool = False,
+        inspect: Callable[[Any], Any] | None = None,
+    ) -> tuple[Balanced, tuple[Any, Any, Any]]:
+        """One step's update of a network that is an encoder and heads.
+
+        As ``update`` with the encoder's weights shared, but each head is passed
+        backward once, however many tasks there are. ``init`` takes the encoder's
+        weights.
+
+        Args:
+          encode: from the encoder's weights to a representation, a pytree, and what
+            else is wanted of it, as batch statistics.
+          heads: from the heads' weights and each task's view of the representation,
+            leaves ``(T, ...)``, to the losses and what else is wanted of them; task
+            ``t`` must look at view ``t`` alone.
+          params: the encoder's weights and the heads'; these follow their own losses.
+          state: as ``init`` or the last step gave it.
+          key: randomness of this step.
+          present: tasks that have labels in the batch; all where None.
+          plain: whether this step is the plain sum of the losses, whatever the method,
+            whose state then stays.
+          inspect: looks at the tasks' gradients of the encoder's weights, leaves
+            ``(T, ...)``, those of a method on losses times the losses' weights.
+
+        Returns:
+          As ``update``, where the update is a pair like ``params``; and what else
+          ``encode``, ``heads`` and ``inspect`` gave.
+        """
+        encoder, own = params
+        method, loop = self.method, self.passes == "loop"
+        representation, pull_encoder, first = jax.vjp(encode, encoder, has_aux=True)
+        views = jax.tree.map(
+            lambda x: jnp.broadcast_to(x, (self.tasks, *x.shape)), representation
+        )
+        values, pull, second = jax.vjp(heads, own, views, has_aux=True)
+        tasks = self._given(values, key, present)
+        parts = split(encoder, self.grouping or method.traits.grouping, None)
+        extra: dict[str, Array] = {}
+        new = state
+        weights = tasks.present.astype(jnp.float32)
+        on_losses = method.traits.kind == "losses"
+        if on_losses:
+            found, new = weights_of_losses(method, state, tasks)
+            weights = extra["weights"] = jnp.where(plain, weights, found)
+        own_update, each_view = pull(weights.astype(values.dtype))
+
+        def shared(view: Any) -> list[Array]:
+            return parts.shared(pull_encoder(view)[0])
+
+        def again(weights: Array) -> list[Array]:
+            def combine(x):
+                return weighted(weights, x).astype(x.dtype)
+
+            return shared(jax.tree.map(combine, each_view))
+
+        each: list[Array] = []
+        if not on_losses or inspect is not None:
+            each = (
+                jax.lax.map(shared, each_view) if loop else jax.vmap(shared)(each_view)
+            )
+        if on_losses:
+            update = again(tasks.present.astype(jnp.float32))
+        else:
+            recomputed = again if self.passes == "recomputed" else None
+            update, new, tasks, extra = self._combine(
+                parts, each, state, tasks, recomputed, plain
+            )
+        new = jax.tree.map(lambda a, b: jnp.where(plain, a, b), state, new)
+        seen = None
+        if inspect is not None:
+            seen = inspect(jax.tree.unflatten(jax.tree.structure(encoder), each))
+        pair = (parts.merge(update, encoder), own_update)
+        return finish(pair, state, new, tasks, extra), (first, second, seen)
+
+    def _combine(
+        self,
+        parts: Split,
+        each: Any,
+        state: Any,
+        tasks: Tasks,
+        again: Callable[[Array], list[Array]] | None = None,
+        plain: Bool[Array, ""] | bool = False,
+    ) -> tuple[list[Array], Any, Tasks, dict[str, Array]]:
+        """The shared leaves' update from all tasks' gradients of them.
+
+        Args:
+          parts: which leaves are weighed together.
+          each: the shared leaves' gradients, ``(T, ...)``.
+          state: the method's.
+          tasks: of the step.
+          again: from weights of the tasks to the weighted sum of their gradients, to
+            spare ``each``.
+          plain: whether the plain sum is wanted, whatever the method says.
+
+        Returns:
+          The update, the method's new state, the tasks that are in it, and metrics.
+        """
+        gramians = jnp.stack([gramian_of(group) for group in parts.take(each)])
+        tasks, gramians = leave_out(tasks, gramians)
+        extra = {"conflicts": conflicts(jnp.sum(gramians, 0))}
+        ones = tasks.present.astype(jnp.float32)
+        if self.method.traits.kind == "gramian":
+            weights, new = weigh(self.method, state, gramians, tasks)
+            weights = jnp.where(plain, ones, weights)
+            extra["weights"] = weights[0] if len(weights) == 1 else weights
+            if again is not None:
+                return again(weights[0]), new, tasks, extra
+            rows = zip(weights, parts.take(each), strict=True)
+            update = [[weighted(one, leaf) for leaf in group] for one, group in rows]
+            return parts.put(update), new, tasks, extra
+        each = [only(tasks.present, leaf.astype(jnp.float32)) for leaf in each]
+        pairs = [
+            self.method.aggregate(one, group, tasks)
+            for one, group in zip(state, parts.take(each), strict=True)
+        ]
+        update = parts.put([update for update, _ in pairs])
+        update = [
+            jnp.where(plain, weighted(ones, all_tasks), leaf)
+            for all_tasks, leaf in zip(each, update, strict=True)
+        ]
+        return update, tuple(new for _, new in pairs), tasks, extra
 
     def init_through(self, representation: Any) -> Any:
         """The state for ``update_through``.
@@ -182,20 +276,21 @@ class Balancer(Pytree):
         check_names(self.names)
         check_use(self.method.traits, self.passes, 1, representation=True)
         if self.method.traits.kind == "gramian":
-            return _stacked(self.method.init(self.tasks), 1)
+            return stacked(self.method.init(self.tasks), 1)
         shape = (self.tasks, *representation.shape)
-        return _strong(self.method.init(jax.ShapeDtypeStruct(shape, jnp.float32)))
+        return strong(self.method.init(jax.ShapeDtypeStruct(shape, jnp.float32)))
 
     def update_through(
         self,
-        encode: Callable[[Any], Array],
-        heads: Callable[[Any, Array], Float[Array, "T"]],
+        encode: Callable[[Any], Any],
+        heads: Callable[[Any, Array], Any],
         params: tuple[Any, Any],
         state: Any,
         *,
         key: Array,
         present: Bool[Array, "T"] | None = None,
-    ) -> Balanced:
+        has_aux: bool = False,
+    ) -> Any:
         """One step's update by gradients of a shared representation.
 
         The encoder is passed backward once, however many tasks there are.
@@ -208,32 +303,40 @@ class Balancer(Pytree):
           state: as ``init_through`` or the last step gave it.
           key: randomness of this step.
           present: tasks that have labels in the batch; all where None.
+          has_aux: whether ``encode`` and ``heads`` return pairs, whose second parts are
+            what else is wanted of them.
 
         Returns:
-          As ``update``; the update is a pair like ``params``.
+          As ``update``; the update is a pair like ``params``. With ``has_aux`` also the
+          pair of what else they gave.
         """
         encoder, own = params
-        representation, pull_encoder = jax.vjp(encode, encoder)
+        if not has_aux:
+            plain_encode, plain_heads = encode, heads
+            encode = lambda weights: (plain_encode(weights), None)  # noqa: E731
+            heads = lambda *arguments: (plain_heads(*arguments), None)  # noqa: E731
+        representation, pull_encoder, first = jax.vjp(encode, encoder, has_aux=True)
         if hasattr(self.method, "features"):
             views = self.method.features(state, representation)
         else:
             shape = (self.tasks, *representation.shape)
             views = jnp.broadcast_to(representation, shape)
-        values, pull = jax.vjp(heads, own, views)
+        values, pull, second = jax.vjp(heads, own, views, has_aux=True)
         tasks = self._given(values, key, present)
         own_update, each = pull(tasks.present.astype(values.dtype))
-        tasks, gramians = _leave_out(tasks, gramian_of([each])[None])
+        tasks, gramians = leave_out(tasks, gramian_of([each])[None])
         tasks = tasks.replace(representation=representation)
-        extra = {"conflicts": _conflicts(gramians[0])}
+        extra = {"conflicts": conflicts(gramians[0])}
         if self.method.traits.kind == "gramian":
-            weights, new = _weigh(self.method, state, gramians, tasks)
+            weights, new = weigh(self.method, state, gramians, tasks)
             extra["weights"] = weights[0]
             combined = weighted(weights[0], each)
         else:
             each = only(tasks.present, each.astype(jnp.float32))
             combined, new = self.method.aggregate(state, each, tasks)
         (update,) = pull_encoder(combined.astype(representation.dtype))
-        return _finish((update, own_update), state, new, tasks, extra)
+        balanced = finish((update, own_update), state, new, tasks, extra)
+        return (balanced, (first, second)) if has_aux else balanced
 
     def observe(self, state: Any, losses: Float[Array, "T"]) -> Any:
         """The state after the method has seen the losses that the update led to.
@@ -259,69 +362,3 @@ class Balancer(Pytree):
         if self.method.traits.positive:
             good &= values > 0
         return Tasks(losses=jnp.where(good, values, 0), present=good, key=key)
-
-
-def _stacked(state: Any, count: int) -> Any:
-    """``count`` copies of a state, one a group."""
-    return _strong(jax.tree.map(lambda x: jnp.stack([x] * count), state))
-
-
-def _strong(state: Any) -> Any:
-    """Without weak types, which would compile the second step anew."""
-    return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), state)
-
-
-def _weights_of_losses(
-    method: LossBalancer, state: Any, tasks: Tasks
-) -> tuple[Float[Array, "T"], Any]:
-    """The scalar's derivative in each loss, and the new state."""
-
-    def scalar(losses):
-        return method.combine(state, tasks.replace(losses=losses))
-
-    weights, new = jax.grad(scalar, has_aux=True)(tasks.losses)
-    return jnp.where(tasks.present, weights, 0), new
-
-
-def _weigh(
-    method: GramianWeighting, state: Any, gramians: Float[Array, "K T T"], tasks: Tasks
-) -> tuple[Float[Array, "K T"], Any]:
-    """The weights of each group."""
-
-    def one(state, gramian, key):
-        weights, new = method.weigh(state, gramian, tasks.replace(key=key))
-        return jnp.where(tasks.present, weights, 0), new
-
-    return jax.vmap(one)(state, gramians, jax.random.split(tasks.key, len(gramians)))
-
-
-def _leave_out(
-    tasks: Tasks, gramians: Float[Array, "K T T"]
-) -> tuple[Tasks, Float[Array, "K T T"]]:
-    """Without the tasks whose gradient is not finite."""
-    norms = jnp.sum(jnp.diagonal(gramians, axis1=1, axis2=2), 0)
-    good = tasks.present & jnp.isfinite(norms)
-    tasks = tasks.replace(present=good, losses=jnp.where(good, tasks.losses, 0))
-    return tasks, jnp.where(good[:, None] & good[None, :], gramians, 0)
-
-
-def _conflicts(gramian: Float[Array, "T T"]) -> Array:
-    """Pairs of tasks with a negative inner product."""
-    return jnp.sum(jnp.triu(gramian < 0, 1))
-
-
-def _finish(
-    update: Any, old: Any, new: Any, tasks: Tasks, extra: dict[str, Array]
-) -> Balanced:
-    """Applies the rule for steps that come to nothing."""
-    taken = jnp.any(tasks.present) & all_finite(update)
-    metrics = {
-        "losses": tasks.losses,
-        "left_out": jnp.sum(~tasks.present),
-        "skipped": ~taken,
-    }
-    return Balanced(
-        jax.tree.map(lambda x: jnp.where(taken, x, jnp.zeros_like(x)), update),
-        jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old),
-        metrics | extra,
-    )

@@ -1,6 +1,6 @@
 """Which weights the tasks share, and which of them are weighed together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,11 +9,12 @@ from jaxtyping import Array
 
 from evojax_mtl.errors import UserError
 
-Grouping = Literal["model", "layer", "leaf"]
-"""The whole model, each layer (the leaves of one parent), or each leaf."""
-
 Path = tuple[str, ...]
 """The keys that lead to a leaf."""
+
+Grouping = Literal["model", "layer", "leaf"] | Callable[[Path], Hashable]
+"""The whole model, each layer (the leaves of one parent), each leaf, or those leaves
+together of which a function says the same."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,17 @@ def split(
     mask = tuple(True if shared is None else bool(shared(path)) for path in paths)
     if not any(mask):
         raise UserError("weights: the tasks share none, must be at least one")
-    length = {"model": 0, "layer": -1, "leaf": None}[grouping]
-    groups: dict[Path, list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     mine = [path for path, is_mine in zip(paths, mask, strict=True) if is_mine]
     for i, path in enumerate(mine):
-        groups.setdefault(path[:length], []).append(i)
+        groups.setdefault(_group(grouping, path), []).append(i)
     return Split(mask, tuple(map(tuple, groups.values())))
+
+
+def _group(grouping: Grouping, path: Path) -> Hashable:
+    if callable(grouping):
+        return grouping(path)
+    return path[: {"model": 0, "layer": -1, "leaf": None}[grouping]]
 
 
 def _name(key: Any) -> str:

@@ -26,12 +26,15 @@ def methods() -> list[Row]:
     """Search methods."""
     return [
         {
-            "name": method.name,
-            "summary": method.summary,
-            "paper": method.paper,
-            "status": method.status,
+            "name": form.name,
+            "summary": form.summary,
+            "paper": form.paper,
+            "status": form.status,
+            "data": form.data,
+            "tasks": form.tasks,
         }
         for method in METHODS.values()
+        for form in method.forms
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from evojax_mtl.commands.parsing import parse, scan, split_assignments
 from evojax_mtl.configs import SCALES, fields_with, parse_value
 from evojax_mtl.errors import UserError
-from evojax_mtl.methods import METHODS, Method, find_method, unknown
+from evojax_mtl.methods import METHODS, Method, find_method, method_on, unknown
 from evojax_mtl.runs.settings import Settings
 
 MAX_SEED = 2**31 - 1
@@ -61,8 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if words[0].startswith("-"):
         raise UserError(f"run: METHOD comes first; allowed: {', '.join(METHODS)}")
-    method = find_method(words.pop(0))
-    settings, out = read(method, words)
+    settings, out = read(find_method(words.pop(0)), words)
     from evojax_mtl.runs.launch import start
 
     return start(settings, out)
@@ -72,6 +71,8 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
     """The settings that a command line asks for, and the folder it names."""
     import tyro
 
+    sources = scan(words, "--tasks") or method.tasks
+    method = method_on(method.name, sources)
     scale = scan(words, "--scale") or RunOptions.scale
     config = method.configure(scale)
     section = method.name.replace("-", "_")
@@ -84,7 +85,7 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
         tyro.conf.OmitArgPrefixes[target],
         words,
         command=f"run {method.name}",
-        description=f"{method.summary} ({method.paper}). Defaults of scale {scale}.",
+        description=_description(method, scale),
         default=target(RunOptions(scale=scale, tasks=method.tasks), config),
         flags=names,
     )
@@ -143,9 +144,19 @@ def _mesh(method: Method, text: str) -> dict[str, int]:
     return mesh
 
 
+def _description(method: Method, scale: str) -> str:
+    told = f"{method.summary} ({method.paper}). Defaults of scale {scale}."
+    others = [f for f in METHODS[method.name].forms if f is not method]
+    return told + "".join(
+        f" With other tasks, as --tasks {other.tasks}: {other.summary}."
+        for other in others
+    )
+
+
 def _usage() -> str:
     width = max(map(len, METHODS))
-    lines = [f"  {m.name:<{width}}  {m.summary}" for m in METHODS.values()]
+    forms = [form for method in METHODS.values() for form in method.forms]
+    lines = [f"  {form.name:<{width}}  {form.summary}" for form in forms]
     return "\n".join(
         [
             "usage: evojax-mtl run METHOD [options]",

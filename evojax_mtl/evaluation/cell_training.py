@@ -86,16 +86,24 @@ def initial_system(
     )
 
 
-def _take(tree: Tree, wiring: Sequence[Wiring], supernet: Array, task: Array) -> Tree:
+def take(
+    tree: Tree, wiring: Sequence[Wiring], supernet: Array | int, task: Array
+) -> Tree:
+    """What a genome uses of a system's part."""
     chosen = select(tree["supernets"], wiring, supernet)
     if "decoder" in tree:
         chosen["decoder"] = jax.tree.map(lambda x: x[task], tree["decoder"])
     return chosen
 
 
-def _put(
-    tree: Tree, chosen: Tree, wiring: Sequence[Wiring], supernet: Array, task: Array
+def put(
+    tree: Tree,
+    chosen: Tree,
+    wiring: Sequence[Wiring],
+    supernet: Array | int,
+    task: Array,
 ) -> Tree:
+    """``tree`` with what ``take`` took replaced."""
     changed = {"supernets": restore(tree["supernets"], chosen, wiring, supernet)}
     if "decoder" in tree:
         changed["decoder"] = jax.tree.map(
@@ -104,12 +112,12 @@ def _put(
     return changed
 
 
-def _used(chosen: Tree, wiring: Sequence[Wiring]) -> Tree:
+def used(chosen: Tree, wiring: Sequence[Wiring]) -> Tree:
     """Which selected weights are in use; a closed block's 1x1 convolution is not."""
-    used = jax.tree.map(lambda x: jnp.ones((), bool), chosen)
+    found = jax.tree.map(lambda x: jnp.ones((), bool), chosen)
     for i, stack in enumerate(wiring):
-        used[f"stack_{i}"]["kernel"] = stack.loose[:, :, None, None]
-    return used
+        found[f"stack_{i}"]["kernel"] = stack.loose[:, :, None, None]
+    return found
 
 
 def _factors(
@@ -209,9 +217,56 @@ def train_batch(
       gradients are not finite changes nothing.
     """
     wiring = wirings(genome, repeats)
-    weights = _take(system.params, wiring, supernet, task)
-    moments = _take(system.statistics, wiring, supernet, task)
-    speed = _take(system.momentum, wiring, supernet, task)
+    weights = take(system.params, wiring, supernet, task)
+    moments = take(system.statistics, wiring, supernet, task)
+    speed = take(system.momentum, wiring, supernet, task)
+    found = batch_gradients(weights, moments, wiring, batch, key, rates, mesh)
+    moving = jax.tree.map(lambda flag: flag & found.finite, used(weights, wiring))
+    weights, faster = nesterov(weights, found.slopes, speed, moving, rates)
+    system = System(
+        params=put(system.params, weights, wiring, supernet, task),
+        momentum=put(system.momentum, faster, wiring, supernet, task),
+        statistics=put(system.statistics, found.statistics, wiring, supernet, task),
+    )
+    return system, jnp.where(found.finite, found.loss, 0.0), found.finite
+
+
+class BatchGradients(NamedTuple):
+    """Of what a genome uses, on a mini-batch.
+
+    Attributes:
+      loss: nats.
+      slopes: of the weights.
+      statistics: running ones that have seen the batch; as before if not ``finite``.
+      finite: whether loss and slopes are.
+    """
+
+    loss: Float[Array, ""]
+    slopes: Tree
+    statistics: Tree
+    finite: Bool[Array, ""]
+
+
+def batch_gradients(
+    weights: Tree,
+    moments: Tree,
+    wiring: Sequence[Wiring],
+    batch: Minibatch,
+    key: Array,
+    rates: Rates,
+    mesh: Mesh | None = None,
+) -> BatchGradients:
+    """Loss and gradients of a mini-batch.
+
+    Args:
+      weights: that the genome uses, as ``take`` gives them.
+      moments: running statistics, likewise.
+      wiring: of each stack.
+      batch: images and labels.
+      key: dropout's and drop-path's.
+      rates: of the step.
+      mesh: devices, those of an axis ``data`` share the batch; None for one device.
+    """
     path_key, drop_key = jax.random.split(key)
     size, features = len(batch.images), weights["decoder"]["kernel"].shape[0]
     flat = jax.random.uniform(drop_key, (size * features,)) >= rates.dropout
@@ -252,32 +307,31 @@ def train_batch(
     finite = wrong == 0
     for leaf in jax.tree.leaves(slopes):
         finite &= jnp.isfinite(jnp.sum(leaf))
+    noted = jax.tree.map(
+        lambda old, new: jnp.where(finite, old + MOVING * (new - old), old),
+        moments,
+        _unbiased(found, batch.images),
+    )
+    return BatchGradients(value, slopes, noted, finite)
 
-    used = jax.tree.map(lambda flag: flag & finite, _used(weights, wiring))
+
+def nesterov(
+    weights: Tree, slopes: Tree, speed: Tree, moving: Tree, rates: Rates
+) -> tuple[Tree, Tree]:
+    """Weights and momentum after a step of SGD; those not ``moving`` stay."""
     slopes = jax.tree.map(lambda g, w: g + rates.weight_decay * w, slopes, weights)
     faster = jax.tree.map(
         lambda m, g, moves: jnp.where(moves, rates.momentum * m + g, m),
         speed,
         slopes,
-        used,
+        moving,
     )
 
     def step(weight, slope, m, moves):
         ahead = slope + rates.momentum * m
         return jnp.where(moves, weight - rates.learning_rate * ahead, weight)
 
-    weights = jax.tree.map(step, weights, slopes, faster, used)
-    noted = jax.tree.map(
-        lambda old, new: jnp.where(finite, old + MOVING * (new - old), old),
-        moments,
-        _unbiased(found, batch.images),
-    )
-    system = System(
-        params=_put(system.params, weights, wiring, supernet, task),
-        momentum=_put(system.momentum, faster, wiring, supernet, task),
-        statistics=_put(system.statistics, noted, wiring, supernet, task),
-    )
-    return system, jnp.where(finite, value, 0.0), finite
+    return jax.tree.map(step, weights, slopes, faster, moving), faster
 
 
 def score(
@@ -312,8 +366,8 @@ def score(
         genome, supernet, task, batch = jax.tree.map(lambda x: x[0], one)
         wiring = wirings(genome, repeats)
         logits, _ = run_network(
-            _take(params, wiring, supernet, task),
-            _take(statistics, wiring, supernet, task),
+            take(params, wiring, supernet, task),
+            take(statistics, wiring, supernet, task),
             wiring,
             batch.images,
             running=running,

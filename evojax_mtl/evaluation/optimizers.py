@@ -32,12 +32,13 @@ def apply_gradients(
     state: Any,
     params: Any,
     learning_rate: Array | float,
+    wanted: Bool[Array, ""] | bool = True,
 ) -> tuple[Any, Any, Bool[Array, ""]]:
-    """One step, or none where a gradient is not finite.
+    """One step, or none where a gradient is not finite or none is wanted.
 
     Returns the weights, the optimiser's state, and whether the step was taken.
     """
-    finite = jnp.array(True)
+    finite = jnp.asarray(wanted)
     for leaf in jax.tree.leaves(gradients):
         finite &= jnp.isfinite(jnp.sum(leaf))
     updates, new_state = transformation.update(gradients, state, params)

@@ -58,23 +58,99 @@ EVERYWHERE = PartitionSpec()
 SHARED = "supernet"
 """The weights that all tasks use; every other leaf leads with tasks or networks."""
 _PARAMS = {"merge": TASKS, "decoders": TASKS, SHARED: EVERYWHERE}
-_NETWORKS = (_PARAMS, TASKS, TASKS, TASKS, TASKS)
+NETWORKS = (_PARAMS, TASKS, TASKS, TASKS, TASKS)
+"""Where weights, architectures, schedules, batch and targets lie."""
 
 
-def _spread(
-    function: Callable[..., Any], mesh: Mesh, in_specs: tuple, out_specs: tuple
-) -> Callable[..., Any]:
-    """``function`` on each device's own tasks; the third argument is its schedule."""
+def alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` for a device with one schedule, its third argument."""
 
     def local(params, architecture, lists, *rest):
         return function(
             params, architecture, jax.tree.map(lambda x: x[0], lists), *rest
         )
 
+    return local
+
+
+def by_task(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` of one task's networks on each task, one after the other.
+
+    Every result has a leading axis of tasks. The schedules, one a task, have it too;
+    of the weights each call gets the shared ones and the task's own.
+    """
+
+    def mapped(params, architecture, lists, batch, targets, *rest):
+        tasks = len(targets.classes)
+        own = {name: leaf for name, leaf in params.items() if name != SHARED}
+        leading = jax.tree.map(
+            lambda x: x.reshape(tasks, -1, *x.shape[1:]),
+            (own, architecture, batch, targets),
+        )
+
+        def one(part):
+            (own, architecture, batch, targets), lists = part
+            params_of_task = own | {SHARED: params[SHARED]}
+            return function(params_of_task, architecture, lists, batch, targets, *rest)
+
+        return jax.lax.map(one, (leading, lists))
+
+    return mapped
+
+
+def spread(
+    function: Callable[..., Any], mesh: Mesh, in_specs: tuple, out_specs: tuple
+) -> Callable[..., Any]:
+    """``function`` on each device's own tasks."""
     # ``function`` adds up what devices share itself, which the check cannot see
     return jax.shard_map(
-        local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
+
+
+def network_loss(model: RoutedNetworks, inputs: np.ndarray) -> Callable[..., Any]:
+    """A function that returns the sum of losses, and which networks are finite.
+
+    Its arguments are those that ``model`` and its losses depend on; see ``named``.
+    """
+
+    def loss(params, architecture, lists, batch, targets, key, rate):
+        logits: Any = model.apply(
+            {"params": params},
+            batch.images,
+            architecture,
+            lists,
+            train=True,
+            key=key,
+            rate=rate,
+        )
+        labels, mask = batch.labels[inputs], batch.mask[inputs]
+        losses = cross_entropy(logits, labels, mask, targets.take(inputs))
+        return jnp.sum(losses), finite_networks(logits)
+
+    return loss
+
+
+def network_gradients(model: RoutedNetworks, inputs: np.ndarray) -> Callable[..., Any]:
+    """``network_loss`` and its gradients."""
+    loss = network_loss(model, inputs)
+
+    def evaluate(*arguments):
+        found = jax.value_and_grad(loss, has_aux=True)(*arguments)
+        (value, finite), gradients = found
+        return value, finite, gradients
+
+    return evaluate
+
+
+def named(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call`` as the loop of a generation uses it."""
+
+    def function(params, batch, targets, key, rate, *, architecture, lists):
+        rate = jnp.asarray(rate, jnp.float32)
+        return call(params, architecture, lists, batch, targets, key, rate)
+
+    return function
 
 
 def loss_and_gradients(
@@ -91,24 +167,7 @@ def loss_and_gradients(
       mesh: devices that the tasks are spread over, an axis ``tasks``; the schedules
         then have a leading axis of devices.
     """
-
-    def evaluate(params, architecture, lists, batch, targets, key, rate):
-        def loss(params):
-            logits: Any = model.apply(
-                {"params": params},
-                batch.images,
-                architecture,
-                lists,
-                train=True,
-                key=key,
-                rate=rate,
-            )
-            labels, mask = batch.labels[inputs], batch.mask[inputs]
-            losses = cross_entropy(logits, labels, mask, targets.take(inputs))
-            return jnp.sum(losses), finite_networks(logits)
-
-        (value, finite), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        return value, finite, gradients
+    evaluate = network_gradients(model, inputs)
 
     def evaluate_and_add(*arguments):
         value, finite, gradients = evaluate(*arguments)
@@ -118,18 +177,13 @@ def loss_and_gradients(
     if mesh is None:
         call = batchable(evaluate)
     else:
-        call = _spread(
-            evaluate_and_add,
+        call = spread(
+            alone(evaluate_and_add),
             mesh,
-            (*_NETWORKS, EVERYWHERE, EVERYWHERE),
+            (*NETWORKS, EVERYWHERE, EVERYWHERE),
             (EVERYWHERE, TASKS, _PARAMS),
         )
-
-    def named(params, batch, targets, key, rate, *, architecture, lists):
-        rate = jnp.asarray(rate, jnp.float32)
-        return call(params, architecture, lists, batch, targets, key, rate)
-
-    return named
+    return named(call)
 
 
 def train_iteration(
@@ -176,10 +230,13 @@ def score_batch(
     data: Dataset,
     tally: Tally,
     mesh: Mesh | None = None,
+    *,
+    separate: bool = False,
 ) -> Tally:
     """``tally`` plus the networks that ``lists`` enables on ``batch``.
 
-    ``model``, ``inputs`` and ``mesh`` are as in ``loss_and_gradients``.
+    ``model``, ``inputs`` and ``mesh`` are as in ``loss_and_gradients``, or as in
+    ``balanced_training.task_gradients`` where tasks are ``separate``.
     """
 
     def evaluate(params, architecture, lists, batch, targets, key):
@@ -196,12 +253,16 @@ def score_batch(
         right, seen = correct(logits, labels, mask, targets.take(inputs))
         return right, seen, finite_networks(logits)
 
+    if separate:
+        evaluate = by_task(evaluate)
     if mesh is None:
         call = batchable(evaluate)
     else:
-        call = _spread(evaluate, mesh, (*_NETWORKS, EVERYWHERE), (TASKS,) * 3)
+        local = evaluate if separate else alone(evaluate)
+        call = spread(local, mesh, (*NETWORKS, EVERYWHERE), (TASKS,) * 3)
     unused = jax.random.key(0)
-    right, seen, finite = call(params, architecture, lists, batch, data.targets, unused)
+    found = call(params, architecture, lists, batch, data.targets, unused)
+    right, seen, finite = (part.reshape(-1) for part in found)
     enabled = lists.enabled.reshape(-1)
     return tally.replace(
         right=tally.right + jnp.where(enabled, right, 0),

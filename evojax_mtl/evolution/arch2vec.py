@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from evojax_mtl.evolution.descent import descend
 from evojax_mtl.genomes.operation_graphs import OperationGraphs
 from evojax_mtl.pytrees import Pytree, static
 
@@ -151,22 +152,15 @@ def arch2vec(
     """
     start_key, train_key = jax.random.split(key)
     params = initial_params(start_key, graphs, config)
-    adam = optax.scale_by_adam()
 
-    def update(state, key):
-        params, moments = state
+    def gradient(params, key):
         draw_key, noise_key = jax.random.split(key)
         rows = jax.random.randint(draw_key, (config.batch,), 0, len(graphs.tokens))
         batch = jax.tree.map(lambda leaf: leaf[rows], graphs)
-        gradient = jax.grad(loss)(params, noise_key, batch, config)
-        change, moments = adam.update(gradient, moments)
-        rate = config.learning_rate
-        params = jax.tree.map(lambda a, d: a - rate * d, params, change)
-        return (params, moments), None
+        return jax.grad(loss)(params, noise_key, batch, config)
 
     keys = jax.random.split(train_key, config.updates)
-    (params, _), _ = jax.lax.scan(update, (params, adam.init(params)), keys)
-    return params
+    return descend(params, keys, gradient, config.learning_rate)
 
 
 def architecture_vectors(

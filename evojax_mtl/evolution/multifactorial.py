@@ -163,7 +163,7 @@ def _within_tasks(key: Array, chance: Float[Array, "T N"]) -> Int[Array, "T N"]:
 
 def breed(
     key: Array,
-    population: Int[Array, "T N 2 5 4"],
+    population: Int[Array, "T W 2 5 4"],
     mating: Mating,
     crossover_probability: Float[Array, ""] | float,
     mutation_probability: Float[Array, ""] | float,
@@ -174,7 +174,7 @@ def breed(
 
     Args:
       key: randomness.
-      population: the parents.
+      population: those who may be parents, ``W`` a task.
       mating: which of them.
       crossover_probability: CP, that a pair which may cross does.
       mutation_probability: MP, of each integer.
@@ -193,7 +193,8 @@ def breed(
         return jnp.where(crosses, mixed, jnp.where(which == 0, a, b))
 
     whole = [x.reshape(-1, *x.shape[2:]) for x in mating[:4]]
-    children = jax.vmap(child)(*whole).reshape(population.shape)
+    shape = (*mating.pair.shape, *population.shape[2:])
+    children = jax.vmap(child)(*whole).reshape(shape)
     return genomes.mutate(mutate_key, children, mutation_probability, step=step)
 
 
@@ -218,21 +219,36 @@ def reevaluate(
     return parent + (measured - parent) * jnp.minimum(weight, 1)
 
 
+def order(
+    genomes: Int[Array, "W 2 5 4"],
+    fitness: Float[Array, "W"],
+    there: Bool[Array, "W"] | None = None,
+) -> Int[Array, "W"]:
+    """Who comes first among individuals of one task (3.3, environmental selection).
+
+    The fittest do, of equal fitness the earlier. Of equal genomes the last counts; the
+    others come after all that differ.
+
+    Args:
+      genomes: of all.
+      fitness: likewise.
+      there: who is; the others come last. None for all.
+    """
+    there = jnp.ones(len(fitness), bool) if there is None else there
+    codes = genomes.reshape(len(genomes), -1)
+    equal = (codes[:, None] == codes[None]).all(-1) & there
+    later = jnp.triu(equal, 1).any(1)
+    return jnp.lexsort((-fitness, later, ~there))
+
+
 def survive(
     parents: Int[Array, "N 2 5 4"],
     parent_fitness: Float[Array, "N"],
     children: Int[Array, "K 2 5 4"],
     child_fitness: Float[Array, "K"],
 ) -> tuple[Int[Array, "N 2 5 4"], Float[Array, "N"]]:
-    """The best ``N`` of one task, best first (3.3, environmental selection).
-
-    Of equal genomes the last counts; the others survive only if nothing else is left.
-    Of equal fitness the earlier survives, parents before children.
-    """
+    """The best ``N`` of one task by ``order``, parents before children."""
     everyone = jnp.concatenate([parents, children])
     fitness = jnp.concatenate([parent_fitness, child_fitness])
-    codes = everyone.reshape(len(everyone), -1)
-    equal = (codes[:, None] == codes[None]).all(-1)
-    later = jnp.triu(equal, 1).any(1)
-    order = jnp.lexsort((-fitness, later))[: len(parents)]
-    return everyone[order], fitness[order]
+    best = order(everyone, fitness)[: len(parents)]
+    return everyone[best], fitness[best]

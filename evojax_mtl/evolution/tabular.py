@@ -5,6 +5,8 @@ Random numbers come as arrays of uniform draws, so that a search makes them in o
 Shape legend: ``N`` individuals, ``K`` neighbours, ``W`` architectures to choose from.
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -30,11 +32,17 @@ def at_places(place: Int[Array, "W"], size: int) -> Int[Array, "N"]:
 
 
 def tournament(
-    chance: Float[Array, "N"], fitness: Float[Array, "N"], size: int
+    chance: Float[Array, ""], fitness: Float[Array, "N"], size: int
 ) -> Int[Array, ""]:
-    """The fittest of ``size`` individuals drawn without replacement."""
-    drawn = places(chance) < size
-    return jnp.argmax(jnp.where(drawn, fitness, -jnp.inf))
+    """The fittest of ``size`` individuals drawn without replacement, by one draw.
+
+    It is not the one in place ``i`` if all are drawn from places after ``i``.
+    """
+    count = len(fitness)
+    after = [math.comb(count - 1 - i, size) for i in range(count)]
+    won = 1 - np.array(after) / math.comb(count, size)
+    place = jnp.sum(chance >= jnp.asarray(won[:-1], jnp.float32))
+    return jnp.argmax(places(fitness) == place)
 
 
 def pick(chance: Float[Array, ""], allowed: Bool[Array, "W"]) -> Int[Array, ""]:

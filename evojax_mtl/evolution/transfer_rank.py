@@ -35,18 +35,29 @@ class History(Pytree):
     """HTS of one task: the newest generation first.
 
     Attributes:
-      rows: which architectures were transferred.
+      rows: which architectures were transferred: rows of a table, or genomes.
       labels: 1 positive, -1 negative, 0 no entry.
     """
 
-    rows: Int[Array, "*n G M"]
+    rows: Int[Array, "*n"]
     labels: Int[Array, "*n G M"]
 
 
-def no_history(generations: int, transferred: int) -> History:
-    """An empty set with room for ``generations`` of ``transferred`` individuals."""
+def no_history(
+    generations: int, transferred: int, genome: tuple[int, ...] = ()
+) -> History:
+    """An empty set with room for ``generations`` of ``transferred`` individuals.
+
+    ``genome`` is the shape of one's genome; ``()`` for a row of a table.
+    """
     empty = jnp.zeros((generations, transferred), jnp.int32)
-    return History(rows=empty, labels=empty)
+    rows = jnp.zeros((*empty.shape, *genome), jnp.int32)
+    return History(rows=rows, labels=empty)
+
+
+def top_size(ratio: Array | float, population: int) -> Array:
+    """r of the population, rounded up, at least 1 (individuals)."""
+    return jnp.maximum(1, jnp.ceil(ratio * population - 1e-4))
 
 
 def positive(
@@ -70,7 +81,7 @@ def positive(
 
 def update(
     history: History,
-    rows: Int[Array, "M"],
+    rows: Int[Array, "M *g"],
     labels: Int[Array, "M"],
     negatives: Array | int,
     positives: Array | int = 1,

@@ -87,6 +87,22 @@ def mutate(
     return jnp.where(change, value, cells)
 
 
+NEIGHBOURS = len(CELL_TYPES) * int((choices() - 1).sum())
+"""Genomes that differ from one in a single integer."""
+
+
+def neighbours(cells: Int[Array, "2 5 4"]) -> Int[Array, "220 2 5 4"]:
+    """All genomes that differ in a single integer."""
+    most = np.tile(choices().ravel(), len(CELL_TYPES))
+    place = np.repeat(np.arange(LENGTH), most - 1)
+    step = np.concatenate([np.arange(1, count) for count in most])
+    flat = cells.ravel()
+    changed = (flat[place] + step) % most[place]
+    own = jnp.arange(len(place))
+    near = jnp.broadcast_to(flat, (len(place), LENGTH)).at[own, place].set(changed)
+    return near.reshape(-1, *cells.shape)
+
+
 def sources(cells: Cells) -> Int[Array, "*n 2 10"]:
     """Node that each edge reads; edge ``2 i + k`` belongs to block ``i``."""
     return cells[..., :2].reshape(*cells.shape[:-2], EDGES)

@@ -77,6 +77,17 @@ def transnasbench101_graphs(ops: Int[Array, "A 6"]) -> OperationGraphs:
     return _tabular_graphs(ops, TRANSNASBENCH101_KINDS)
 
 
+CELL_TOKENS = len(cells.CELL_TYPES) * PAIRS * len(OPERATIONS)
+"""Operations' tokens in the cell space of EMT-NAS."""
+
+
+def cell_tokens(genomes: Int[Array, "*n 2 5 4"]) -> Int[Array, "*n 20"]:
+    """Tokens of the operations of cells: of cell type, block, input and kind."""
+    slot = cells.pairs(genomes) + PAIRS * jnp.arange(len(cells.CELL_TYPES))[:, None]
+    tokens = len(OPERATIONS) * slot + cells.operations(genomes)
+    return tokens.reshape(*tokens.shape[:-2], -1)
+
+
 def cell_graphs(genotypes: Int[Array, "A 40"]) -> OperationGraphs:
     """Graphs of the cell space of EMT-NAS; see ``genomes.cells`` for the integers.
 
@@ -92,8 +103,7 @@ def cell_graphs(genotypes: Int[Array, "A 40"]) -> OperationGraphs:
     types, kinds = len(cells.CELL_TYPES), len(OPERATIONS)
     count, size = len(genomes), 2 * BLOCKS
     source, operation = cells.sources(genomes), cells.operations(genomes)
-    slot = cells.pairs(genomes) + PAIRS * jnp.arange(types)[:, None]
-    tokens = (kinds * slot + operation).reshape(count, -1)
+    tokens = cell_tokens(genomes)
     # block of each operation, as a node of its cell
     own = INPUTS + np.arange(size) // 2
     loose = jnp.repeat(cells.loose_ends(genomes), 2, -1)
@@ -108,9 +118,7 @@ def cell_graphs(genotypes: Int[Array, "A 40"]) -> OperationGraphs:
     others = np.setdiff1d(np.arange(types * (size + 3)), operations)
     order = np.concatenate([operations, others])
     flow = edges.reshape(count, len(order), len(order))[:, order][:, :, order]
-    return _assemble(
-        tokens, operation.reshape(count, -1), flow, types * PAIRS * kinds, kinds
-    )
+    return _assemble(tokens, operation.reshape(count, -1), flow, CELL_TOKENS, kinds)
 
 
 def _tabular_graphs(ops: Int[Array, "A 6"], kinds: int) -> OperationGraphs:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from evojax_mtl.architectures import paths
 from evojax_mtl.architectures.table import INPUT, OUTPUT, Architecture
 from evojax_mtl.pytrees import Pytree
 
@@ -106,13 +107,9 @@ def enlarge(routing: Routing, additions: int) -> Routing:
 
 def downstream(routing: Routing) -> Bool[Array, "N N"]:
     """``[u, v]``: whether a path of at least one edge leads from u to v."""
-    capacity = routing.module.shape[0]
     used = jnp.arange(routing.source.shape[0]) < routing.edges
-    reach = jnp.zeros((capacity, capacity), jnp.float32)
-    reach = reach.at[routing.source, routing.target].max(used.astype(jnp.float32))
-    for _ in range(int(np.ceil(np.log2(capacity)))):
-        reach = jnp.minimum(reach + reach @ reach, 1)
-    return reach > 0
+    nodes = routing.module.shape[0]
+    return paths.downstream(routing.source, routing.target, used, nodes)
 
 
 def add_node(

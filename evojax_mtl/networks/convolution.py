@@ -2,9 +2,9 @@
 
 ``convolution`` stands in for ``jax.lax.conv_general_dilated`` in
 ``nn.Conv(conv_general_dilated=convolution)``. On CPU it runs the formulations of
-``convolution_forms``, elsewhere XLA's own; which one is decided where the program is
-lowered. ``conv_*`` are the parts of a SAME convolution for programs that bring their
-own backward pass.
+``convolution_forms``, on CUDA those of ``convolution_gpu``, elsewhere XLA's own; which
+one is decided where the program is lowered. ``conv_*`` are the parts of a SAME
+convolution for programs that bring their own backward pass.
 
 Differs from ``jax.lax.conv_general_dilated``: no forward mode and no second
 derivatives, and ``jax.vmap`` over kernels runs the members one after the other on CPU,
@@ -22,6 +22,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from evojax_mtl.networks import convolution_forms as forms
+from evojax_mtl.networks import convolution_gpu as gpu_forms
 from evojax_mtl.networks import convolution_kernel_gradients as kernel_forms
 from evojax_mtl.networks.convolution_forms import NUMBERS, Window
 
@@ -85,11 +86,12 @@ def convolution(
 
 def _part(
     own: Callable[[Array, Array], Array],
+    cuda: Callable[[Array, Array], Array],
     plain: Callable[[Array, Array], Array],
     product: Callable[[Array, Array], Array],
     folds: bool,
 ) -> Callable[[Array, Array], Array]:
-    """``own`` on CPU and ``plain`` elsewhere, with a batching rule.
+    """``own`` on CPU, ``cuda`` there, ``plain`` elsewhere, with a batching rule.
 
     Members run one after the other on CPU and as a batched ``product`` elsewhere.
     ``folds`` says that members that share the second operand are more images in the
@@ -98,7 +100,7 @@ def _part(
 
     @custom_vmap
     def call(a, b):
-        return jax.lax.platform_dependent(a, b, cpu=own, default=plain)
+        return jax.lax.platform_dependent(a, b, cpu=own, cuda=cuda, default=plain)
 
     @call.def_vmap
     def rule(size, mapped, a, b):
@@ -118,40 +120,46 @@ def _part(
 
 
 def _forward(window: Window, x: Array, kernel: Array) -> Array:
-    parts = (forms.forward, forms.lax_convolution, forms.product_forward)
-    own, plain, product = (partial(part, window) for part in parts)
-    return _part(own, plain, product, folds=True)(x, kernel)
+    parts = (
+        forms.forward,
+        gpu_forms.forward,
+        forms.lax_convolution,
+        forms.product_forward,
+    )
+    own, cuda, plain, product = (partial(part, window) for part in parts)
+    return _part(own, cuda, plain, product, folds=True)(x, kernel)
 
 
 def _input_gradient(
     window: Window, gradient: Array, kernel: Array, x_shape: tuple[int, int, int]
 ) -> Array:
-    def plain(gradient, kernel):
-        like = jax.ShapeDtypeStruct((gradient.shape[0], *x_shape), kernel.dtype)
-        convolve = lambda x: forms.lax_convolution(window, x, kernel)  # noqa: E731
-        return jax.linear_transpose(convolve, like)(gradient)[0]
-
-    own = partial(forms.input_gradient, window, x_shape=x_shape)
+    own, cuda, plain = (
+        partial(part, window, x_shape=x_shape)
+        for part in (
+            forms.input_gradient,
+            gpu_forms.input_gradient,
+            forms.lax_input_gradient,
+        )
+    )
     product = partial(own, dense=forms.product_forward)
-    return _part(own, plain, product, folds=True)(gradient, kernel)
+    return _part(own, cuda, plain, product, folds=True)(gradient, kernel)
 
 
 def _kernel_gradient(
     window: Window, x: Array, gradient: Array, kernel_shape: tuple[int, ...]
 ) -> Array:
-    def plain(x, gradient):
-        like = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
-        convolve = partial(forms.lax_convolution, window, x)
-        return jax.linear_transpose(convolve, like)(gradient)[0]
-
     def rounded(function):
         part = partial(function, window, kernel_shape=kernel_shape)
         return lambda x, gradient: part(x, gradient).astype(x.dtype)
 
-    own, product = map(
-        rounded, (kernel_forms.kernel_gradient, kernel_forms.product_kernel_gradient)
+    parts = (
+        kernel_forms.kernel_gradient,
+        gpu_forms.kernel_gradient,
+        kernel_forms.lax_kernel_gradient,
+        kernel_forms.product_kernel_gradient,
     )
-    return _part(own, plain, product, folds=False)(x, gradient)
+    own, cuda, plain, product = map(rounded, parts)
+    return _part(own, cuda, plain, product, folds=False)(x, gradient)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -72,6 +72,15 @@ def lax_convolution(window: Window, x: Image, kernel: Kernel) -> Output:
     )
 
 
+def lax_input_gradient(
+    window: Window, gradient: Output, kernel: Kernel, x_shape: tuple[int, int, int]
+) -> Image:
+    """Gradient with respect to ``x``, whose ``(H, W, I)`` is ``x_shape``, as XLA's."""
+    like = jax.ShapeDtypeStruct((gradient.shape[0], *x_shape), kernel.dtype)
+    convolve = lambda x: lax_convolution(window, x, kernel)  # noqa: E731
+    return jax.linear_transpose(convolve, like)(gradient)[0]
+
+
 def padded(x: Array, padding: tuple[Size, ...]) -> Array:
     """``x`` with zeros around height and width, cropped where negative."""
     margins = [(0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)]

@@ -23,6 +23,7 @@ from evojax_mtl.networks.convolution_forms import (
     Shape,
     Window,
     is_depthwise,
+    lax_convolution,
     map_size,
     padded,
     per_group,
@@ -31,6 +32,15 @@ from evojax_mtl.networks.convolution_forms import (
 )
 
 BLOCK_BYTES = 1 << 22
+
+
+def lax_kernel_gradient(
+    window: Window, x: Image, gradient: Output, kernel_shape: Shape
+) -> Kernel:
+    """Gradient with respect to the kernel, as XLA's own operation."""
+    like = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
+    convolve = partial(lax_convolution, window, x)
+    return jax.linear_transpose(convolve, like)(gradient)[0]
 
 
 def kernel_gradient(
@@ -51,13 +61,14 @@ def kernel_gradient(
     return _over_blocks(partial(one, window, kernel_shape=kernel_shape), x, gradient)
 
 
-def _total_type(gradient: Array) -> Any:
+def total_type(gradient: Array) -> Any:
+    """In which sums of ``gradient`` are kept."""
     return jnp.promote_types(gradient.dtype, jnp.float32)
 
 
 def _product(window: Window, a: Array, b: Array) -> Array:
     """``a.T @ b``."""
-    total = _total_type(b)
+    total = total_type(b)
     precision = window.precision
     return jnp.matmul(a.T, b, precision=precision, preferred_element_type=total)
 
@@ -128,7 +139,7 @@ def _depthwise_kernel_gradient(
     code, and a tap's view is then a shift.
     """
     x = jnp.repeat(x, kernel_shape[3] // x.shape[3], axis=-1)
-    total = _total_type(gradient)
+    total = total_type(gradient)
     (rows, columns), channels = map_size(gradient), kernel_shape[3]
     flat = (rows, columns * channels)
 

@@ -11,7 +11,6 @@ import jax
 from jax.sharding import AxisType, Mesh
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.methods import find_method
 from evojax_mtl.runs.settings import Settings
 
 _MOST = 8
@@ -62,7 +61,7 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
       UserError: for a mesh that the devices or the work do not allow.
     """
     work = {"population": settings.population, "tasks": tasks}
-    axes = find_method(settings.method).mesh_axes
+    axes = settings.form.mesh_axes
     sweep = settings.population > 1
     if "data" in axes:
         config = settings.config

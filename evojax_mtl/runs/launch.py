@@ -5,11 +5,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.table_knowledge import Tables
-from evojax_mtl.methods import find_method
 from evojax_mtl.runs import provenance
 from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_cache
@@ -20,6 +19,7 @@ from evojax_mtl.runs.runner import Runner
 from evojax_mtl.runs.settings import Settings
 from evojax_mtl.runs.signals import Interrupt
 from evojax_mtl.tasks import sources
+from evojax_mtl.tasks.dense_dataset import ResidentScenes
 from evojax_mtl.tasks.streaming import task_data
 
 
@@ -36,7 +36,7 @@ def start(settings: Settings, out: Path | None) -> int:
         RunFolder.check_free(out)
     began = time.monotonic()
     use_cores()
-    kind = find_method(settings.method).data
+    kind = settings.form.data
     tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
     settings = dataclasses.replace(settings, mesh=choose_mesh(settings, len(tasks)))
     name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
@@ -70,7 +70,7 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
         )
     began = time.monotonic()
     use_cores(math.prod(settings.mesh.values()))
-    kind = find_method(settings.method).data
+    kind = settings.form.data
     tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
     choose_mesh(settings, len(tasks))
 
@@ -100,7 +100,7 @@ def load(
     names: str,
     data_dir: str | None,
     limits: Any,
-    data: Literal["images", "table"] = "images",
+    data: sources.Kind = "images",
 ) -> Any:
     """The tasks of some sources.
 
@@ -111,14 +111,14 @@ def load(
       data: what the tasks must be.
 
     Returns:
-      A list of ``Task``, or of ``TableTask`` where ``data`` says so.
+      A list of ``Task``, ``DenseTask`` or ``TableTask``, as ``data`` says.
 
     Raises:
       UserError: they cannot be loaded, or are not what they must be.
     """
     found = sources.data_kind(names)
     if found != data:
-        kinds = {"images": "images", "table": "tables of measured architectures"}
+        kinds = sources.KINDS
         allowed = [n for n, source in sources.SOURCES.items() if source.data == data]
         raise UserError(
             f"--tasks: found {names}, which are {kinds[found]}, must be {kinds[data]}: "
@@ -135,12 +135,15 @@ def load(
 
 def build(settings: Settings, tasks: Sequence[Any]) -> Program:
     """The program of a run."""
-    if find_method(settings.method).data == "table":
+    kind = settings.form.data
+    if kind == "table":
         loaded = Tables(settings.config, tasks)
+    elif kind == "scenes":
+        loaded = ResidentScenes(tasks)
     else:
         loaded = task_data(tasks, settings.config.resident)
     data = loaded.dataset(0)
-    factory = find_method(settings.method).load()
+    factory = settings.form.load()
     members = settings.members
     configs = [dataclasses.replace(settings.config, **m.changes) for m in members]
     rates = [factory(config, data).hyperparameters() for config in configs]

@@ -121,10 +121,11 @@ class Program:
         )
         self._advance = _Prepared(
             self._map(_advanced(search), swept, extra=3),
+            getattr(search, "compiler", None),
             donate_argnums=0,
             out_shardings=self._searches,
         )
-        self._test = _Prepared(self._map(search.test, swept, extra=1), BRIEF)
+        self._test = _Prepared(self._map(_measured(search), swept, extra=1), BRIEF)
         self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s), HASTY)
 
     def _map(
@@ -188,8 +189,15 @@ class Program:
 
     def score(self, state: Any, split: int) -> np.ndarray:
         """Metric per task on ``split`` (validation or test), ``(T,)`` or ``(P, T)``."""
+        return self.measure(state, split)["score"]
+
+    def measure(self, state: Any, split: int) -> dict[str, np.ndarray]:
+        """``score``, and where the search tells more, its other metrics.
+
+        Those are ``()`` or ``(P,)``.
+        """
         view = self.data.only(split)
-        return np.asarray(self._test(state, self._hyperparameters, view))
+        return jax.device_get(self._test(state, self._hyperparameters, view))
 
     def grow(self, state: Any) -> Any:
         """The state with room for the next generation, placed as before."""
@@ -242,6 +250,16 @@ def _seeded(search: Search) -> Callable[..., Any]:
         return _strong(search.init(jax.random.key(seed), hyperparameters, data))
 
     return init
+
+
+def _measured(search: Search) -> Callable[..., Any]:
+    if hasattr(search, "measure"):
+        return search.measure
+
+    def measure(*arguments: Any) -> dict[str, Any]:
+        return {"score": search.test(*arguments)}
+
+    return measure
 
 
 def _advanced(search: Search) -> Callable[..., Any]:

@@ -205,13 +205,14 @@ class Runner:
 
     def _finish(self, state: Any, position: Position) -> None:
         """Tests the result and writes everything that is read afterwards."""
-        test = self.program.score(state, TEST)
+        measured = self.program.measure(state, TEST)
+        test = measured.pop("score")
         described = [
             self.program.search.describe(s) for s in self.program.members(state)
         ]
         self._parameters = described[0].get("parameters")
         self.folder.write("best.json", summary.best(self.settings, described))
-        result = self._summarise("completed", position, test)
+        result = self._summarise("completed", position, test, measured)
         from evojax_mtl.runs.report import write_report
 
         try:
@@ -228,7 +229,11 @@ class Runner:
         )
 
     def _summarise(
-        self, status: str, position: Position, test: np.ndarray | None = None
+        self,
+        status: str,
+        position: Position,
+        test: np.ndarray | None = None,
+        measured: dict[str, np.ndarray] | None = None,
     ) -> dict[str, Any]:
         """Writes ``summary.json``."""
         lines = self.folder.read_metrics()
@@ -246,6 +251,7 @@ class Runner:
                 [task.metric for task in self.tasks],
                 np.array(validation, float).reshape(shape),
                 None if test is None else test.reshape(shape),
+                measured or {},
             ),
             "task_source": self.settings.tasks,
             "scale": self.settings.scale,

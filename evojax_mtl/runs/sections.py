@@ -191,7 +191,7 @@ def sweep_table(record: Record) -> str:
         entries = record.summary.get(key)
         if not entries:
             continue
-        skip = {"tasks"}
+        skip = {"tasks", "test_metrics"}
         names = [
             name
             for name in entries[0]

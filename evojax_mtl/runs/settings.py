@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.methods import find_method
+from evojax_mtl.methods import Method, method_on
 
 FORMAT = 1
 
@@ -53,6 +53,11 @@ class Settings:
     config: Any
 
     @property
+    def form(self) -> Method:
+        """The method on these tasks."""
+        return method_on(self.method, self.tasks)
+
+    @property
     def members(self) -> list[Member]:
         """Every search: for each combination of swept values, every seed."""
         combinations = itertools.product(*self.sweep.values())
@@ -83,7 +88,8 @@ class Settings:
                 f"config.json: found format {stored.get('format')}, must be {FORMAT}"
             )
         try:
-            config = find_method(stored["method"]).config(**stored["config"])
+            method = method_on(stored["method"], stored["tasks"])
+            config = method.config(**stored["config"])
             sweep = {name: tuple(vs) for name, vs in stored["sweep"].items()}
             names = [f.name for f in dataclasses.fields(cls)]
             values = {name: stored[name] for name in names}

@@ -4,7 +4,7 @@ Shape legend: ``P`` searches, ``T`` tasks.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ def outcome(
     metrics: Sequence[str],
     validation: np.ndarray,
     test: np.ndarray | None,
+    measured: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """The part of a summary that tells how good the result is.
 
@@ -36,16 +37,20 @@ def outcome(
       metrics: name of each task's metric.
       validation: of the result, ``(P, T)``.
       test: likewise, or None before the search has ended.
+      measured: further metrics on the test split, ``()`` or ``(P,)``.
 
     Returns:
-      ``tasks``, ``mean_validation`` and ``mean_test`` (means over the searches);
-      with several searches also their standard errors and the list ``seeds``, and
-      with swept fields the list ``sweep``, one entry a combination of values.
+      ``tasks``, ``mean_validation`` and ``mean_test`` (means over the searches), and
+      ``test_metrics`` where there are further ones; with several searches also their
+      standard errors and the list ``seeds``, and with swept fields the list ``sweep``,
+      one entry a combination of values.
     """
     missing = np.full_like(validation, np.nan)
     scores = {"validation": validation, "test": missing if test is None else test}
     result: dict[str, Any] = {"tasks": _tasks(names, metrics, scores)}
     result |= _means(scores)
+    if measured:
+        result["test_metrics"] = {k: float(np.mean(v)) for k, v in measured.items()}
     members = settings.members
     if len(members) == 1:
         return result
@@ -55,6 +60,8 @@ def outcome(
         entry: dict[str, Any] = {"seed": member.seed} | member.changes
         entry |= {f"mean_{split}": v.mean() for split, v in own.items()}
         entry["tasks"] = _tasks(names, metrics, own)
+        if measured:
+            entry["test_metrics"] = {k: float(v[i]) for k, v in measured.items()}
         result["seeds"].append(entry)
     if settings.sweep:
         result["sweep"] = []

@@ -11,7 +11,7 @@ from evojax_mtl.networks.cell_network import CellNetwork, static_code
 
 
 def describe(search: Any, state: Any) -> dict[str, Any]:
-    """``Search.describe`` of an ``EMTNAS``; ``state`` is on the host."""
+    """``Search.describe`` of a ``CellSearch``; ``state`` is on the host."""
     networks, parameters = [], 0
     for t, name in enumerate(search.names):
         genome = np.asarray(state.kept.genome[t])

@@ -34,7 +34,8 @@ from evojax_mtl.genomes import routings
 from evojax_mtl.genomes.routings import Routing
 from evojax_mtl.networks.soft_merge import initial_scale
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
-from evojax_mtl.search.routed import RoutedSearch, RoutedState
+from evojax_mtl.search.routed import RoutedSearch
+from evojax_mtl.search.routed_state import RoutedState
 
 INDIVIDUAL = ("merge", "decoders")
 """Weights that belong to one individual, with a leading axis ``P``."""
@@ -94,7 +95,7 @@ class CTR(RoutedSearch):
 
         Each mutation adds one node there, or an import of its output.
         """
-        return self.tasks // self.shards * self.config.mutations
+        return self.tasks // self.parts * self.config.mutations
 
     def propose(
         self, key: Array, state: RoutedState, hyperparameters: Hyperparameters

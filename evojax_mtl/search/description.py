@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 
@@ -69,7 +70,7 @@ def merge_shares(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _parameters(search: Any, params: Any, networks: list[dict[str, Any]]) -> int:
     """Weights of the result: modules, the champions' decoders, the scales in use."""
-    modules = sum(np.size(leaf) for leaf in jax.tree.leaves(params["supernet"]))
+    modules = optax.tree.size(params["supernet"])
     features = params["decoders"]["kernel"].shape[1]
     decoders = sum((features + 1) * classes for classes in search.classes)
     return int(modules + decoders + search.merge_scales(networks))

@@ -79,7 +79,7 @@ def breed(
 class EMTNASTable(TableSearch):
     """The search protocol for EMT-NAS on tables."""
 
-    method = "emt-nas-tabular"
+    method = "emt-nas"
 
     def begin(self, key, hyperparameters, data):
         """Random populations, not evaluated."""

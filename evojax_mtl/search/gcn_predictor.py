@@ -7,7 +7,7 @@ can pay for, and evaluates its best; here, with ``initial`` of them, it goes on.
 """
 
 from evojax_mtl.evaluation.gcn_predictor import GCNPredictor
-from evojax_mtl.evaluation.table_knowledge import graphs_of
+from evojax_mtl.evaluation.table_embeddings import graphs_of
 from evojax_mtl.search.predicted import PredictedSearch
 
 

@@ -14,7 +14,8 @@ target task i:
    rank (``selection`` ``random``), M random candidates;
 3. children: ``offspring`` mutants of the population, each the best of a tournament with
    one edge changed; of each transferred architecture the ``screened`` best by the proxy
-   among itself and its one-edit neighbours. None that was evaluated before;
+   among itself and its one-edit neighbours. None that was evaluated before; where
+   all of these were, a random architecture instead, or a neighbour of a mutant;
 4. the children are evaluated; the best ``N`` of population and children survive.
 
 Where the paper leaves room: its Table I names REA as the base and a zero-cost proxy as
@@ -25,7 +26,9 @@ of them is its own best child. ``top`` is r of the population, rounded up. ``sur
 ``age`` keeps the youngest, as REA does; the labels follow the best either way.
 
 Table I's base on TransNAS-Bench-101 is a GCN predictor: ``predictor`` ``gcn`` trains
-one a task and generation on the evaluations kept, and screens all children by it.
+one a task and generation on the evaluations kept, and screens all children by it. With
+either predictor a mutant is the best by it of its parent's neighbours and of those of
+one of them, drawn at random: one or two edges differ.
 """
 
 import jax
@@ -35,11 +38,18 @@ from jaxtyping import Array, Float, Int
 
 from evojax_mtl.evaluation.accuracy_predictors import expected_fitness
 from evojax_mtl.evaluation.gcn_predictor import GCNPredictor
-from evojax_mtl.evaluation.table_knowledge import graphs_of
+from evojax_mtl.evaluation.table_embeddings import graphs_of
 from evojax_mtl.evaluation.table_predictor import Log, add, fit, no_log, predict
 from evojax_mtl.evaluation.tabular import NOTHING
 from evojax_mtl.evolution import transfer_rank as ranking
-from evojax_mtl.evolution.tabular import best_of, fittest, mutant, places, tournament
+from evojax_mtl.evolution.tabular import (
+    best_of,
+    fittest,
+    mutant,
+    pick,
+    places,
+    tournament,
+)
 from evojax_mtl.evolution.transfer_rank import History
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.search.tabular import TableSearch
@@ -78,6 +88,7 @@ class KTNAS(TableSearch):
         super().__init__(config, data, mesh)
         count = config.population
         self.predicts = config.predictor != "off"
+        self.draws = 3 if self.predicts else 2  # uniform ones of a mutant
         if config.predictor == "gcn":
             self.graphs = graphs_of(
                 data.space, "--predictor: found gcn, must be on or off"
@@ -122,8 +133,8 @@ class KTNAS(TableSearch):
         first = jnp.concatenate([own.rows, own.transferred], axis=1)
         pool = self.others.shape[1]
         config = self.config
-        mutants = config.offspring * (config.population + 1)
-        draws = pool + mutants + config.transferred * config.screened
+        screened = config.transferred * config.screened
+        draws = pool + self.draws * config.offspring + screened + 1
         chance = jax.random.uniform(key, (self.tasks, draws))
         chosen = jax.vmap(self._transfer, (0, None, 0, 0, None))(
             chance[:, :pool],
@@ -192,21 +203,24 @@ class KTNAS(TableSearch):
     def _breed(self, promise, data, chance, rows, fitness, transferred, seen):
         """Children of one task, and which transferred individual each is of."""
         config, neighbours = self.config, data.neighbours
-        count = config.population
-        drawn, chance = jnp.split(chance, [config.offspring * (count + 1)])
+        drawn, chance = jnp.split(chance, [self.draws * config.offspring])
 
         def mutate(chance):
-            parent = rows[tournament(chance[:count], fitness, config.tournament)]
+            parent = rows[tournament(chance[0], fitness, config.tournament)]
             near = neighbours[parent]
+            if self.predicts:
+                # those of one of them too, so that it goes on where all are known
+                way = near[pick(chance[2], near >= 0)]
+                near = jnp.concatenate([near, neighbours[way]])
             there = near >= 0
             new = there & ~seen[near]
             if self.predicts:
                 # those seen only where there is nothing else
                 free = jnp.where(jnp.any(new), new, there)
-                return near[best_of(chance[count], promise(near), free)]
-            return mutant(chance[count], near, seen[near])
+                return near[best_of(chance[1], promise(near), free)], jnp.any(new)
+            return mutant(chance[1], near, seen[near]), jnp.any(new)
 
-        mutants = jax.vmap(mutate)(drawn.reshape(config.offspring, count + 1))
+        mutants, fresh = jax.vmap(mutate)(drawn.reshape(config.offspring, self.draws))
         near = jnp.concatenate([transferred[:, None], neighbours[transferred]], axis=1)
         new = (near >= 0) & ~seen[near] & (transferred >= 0)[:, None]
         score = promise(near)
@@ -224,6 +238,15 @@ class KTNAS(TableSearch):
         parents = jnp.concatenate(
             [parents, jnp.full(config.offspring, config.transferred)]
         )
+        # without a new child nothing would ever change: any architecture, or one more
+        # edit, each as likely; where it is known too, there will be another
+        lonely = ~(jnp.any(screened != NOTHING) | jnp.any(fresh))
+        first = lonely & (jnp.arange(len(children)) == 0)
+        drawn = jnp.floor(chance[-1] * 2 * len(seen)).astype(jnp.int32)
+        near = neighbours[jnp.concatenate([mutants, rows])[0]]
+        stranger = jnp.where(drawn < len(seen), drawn, near[drawn % len(near)])
+        children = jnp.where(first, stranger, children)
+        parents = jnp.where(first, config.transferred, parents)
         if config.evaluated is not None:
             twice = children[:, None] == children
             twice = jnp.any(jnp.tril(twice, -1), axis=1)
@@ -240,7 +263,7 @@ class KTNAS(TableSearch):
         """Survival, and Algorithm 1."""
         config, own = self.config, state.own
         ratio = hyperparameters["ranking_ratio"]
-        top = jnp.maximum(1, jnp.ceil(ratio * config.population - 1e-4))
+        top = ranking.top_size(ratio, config.population)
 
         def survive(rows, old, candidates, fitness, parents, transferred, history):
             everyone = jnp.concatenate([rows, candidates])

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.evaluation.tabular import NOTHING, finished
+from evojax_mtl.evolution.adaptive_transfer import alone
 from evojax_mtl.evolution.tabular import best_of
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.search.rea import Pool, mutants, no_pool
@@ -130,16 +131,14 @@ class MTNAS(TableSearch):
         q = keep * own.own[t] + news[t]
         p = keep * own.others[t] + gained
         genes = data.genes[own.pool.rows[t]]
-        distances = jnp.sum(genes[:, None] != genes, axis=(1, 2))
-        pairs = self.config.population * (self.config.population - 1) / 2
-        d = hyperparameters["diversity"] * (jnp.sum(distances) / 2 - pairs)
-        alone = jax.random.uniform(choice_key) < jax.nn.sigmoid(d + q - p)
+        chance = alone(q, p, genes, hyperparameters["diversity"])
+        evolves = jax.random.uniform(choice_key) < chance
         offered = jnp.where((tasks == t)[:, None], NOTHING, own.improvements).ravel()
         free = (offered != NOTHING) & ~own.used[t, offered]
         chance = jax.random.uniform(tie_key)
         found = offered[best_of(chance, data.proxy[t, offered], free)]
         full = own.filled[t] >= self.config.population
-        transfer = full & ~alone & jnp.any(free)
+        transfer = full & ~evolves & jnp.any(free)
         source = jnp.where(transfer, found, NOTHING)
         place = jnp.where(transfer, found, self.architectures)
         return own.replace(

@@ -19,6 +19,8 @@ class Search(Protocol):
     batch. ``advance`` runs ticks ``start`` to ``stop`` of the current generation, so
     that a runner can stop inside a long one; ``step`` is ``advance`` over all of
     them. Both are one compiled program, whatever the topologies.
+
+    A search may have ``compiler``, options of XLA where ``advance`` compiles for CPU.
     """
 
     method: str
@@ -107,7 +109,9 @@ class Search(Protocol):
     ) -> Any:
         """Metric per task on the test split, shape ``(T,)``, of ``final_state``.
 
-        Works on the state that ``init`` returns too.
+        Works on the state that ``init`` returns too. A search may also have
+        ``measure``, of the same arguments: a dict of this as ``score`` and of further
+        metrics, single numbers, which end up in the summary.
         """
         ...
 

@@ -46,13 +46,12 @@ def mutants(
     key: Array, pool: Pool, seen: Array, data: TableData, tournament_size: int
 ) -> Int[Array, "T"]:
     """A child of each task's pool, by tournament and one edit."""
-    tasks, population = pool.rows.shape
-    chance = jax.random.uniform(key, (tasks, population + 1))
+    chance = jax.random.uniform(key, (len(pool.rows), 2))
 
     def child(chance, rows, fitness, seen):
-        parent = rows[tournament(chance[:population], fitness, tournament_size)]
+        parent = rows[tournament(chance[0], fitness, tournament_size)]
         near = data.neighbours[parent]
-        return mutant(chance[population], near, seen[near])
+        return mutant(chance[1], near, seen[near])
 
     return jax.vmap(child)(chance, pool.rows, pool.fitness, seen)
 

@@ -23,6 +23,13 @@ from evojax_mtl.architectures.schedule import Schedule, depths, rows_bound, sche
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.configs import RoutedConfig
 from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.balanced_training import (
+    balanced_iteration,
+    begin_balance,
+    is_shared,
+    task_gradients,
+    task_losses,
+)
 from evojax_mtl.evaluation.optimizers import optimizer
 from evojax_mtl.evaluation.training import (
     Tally,
@@ -33,48 +40,14 @@ from evojax_mtl.evaluation.training import (
 )
 from evojax_mtl.networks.operations import ConvolutionModule
 from evojax_mtl.networks.supernet import RoutedNetworks, Supernet
-from evojax_mtl.pytrees import Pytree, static
+from evojax_mtl.search.balancing import search_balancer
 from evojax_mtl.search.description import describe
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
+from evojax_mtl.search.routed_state import RoutedState, Snapshot
 from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
 
 WORST = -1.0
 """Fitness of a network whose outputs are not finite, below any accuracy."""
-
-
-class Snapshot(Pytree):
-    """A system worth keeping: weights, genomes, and the champions' fitness."""
-
-    params: Any
-    genome: Any
-    fitness: Float[Array, "T"]
-
-
-class RoutedState(Pytree):
-    """Everything that changes.
-
-    Attributes:
-      key: of the whole search; each use folds in generation and tick.
-      generation: completed generations.
-      params: weights of modules, merges and decoders.
-      optimizer: the optimiser's state.
-      genome: what the method evolves, ``(T, I, ...)``.
-      tally: sums over the current generation.
-      best: the last system kept.
-      room: rows per resolution that the champions and their copies need on the
-        fullest device.
-      capacities: rows per resolution that each device has.
-    """
-
-    key: Array
-    generation: Int[Array, ""]
-    params: Any
-    optimizer: Any
-    genome: Any
-    tally: Tally
-    best: Snapshot
-    room: Int[Array, "R"]
-    capacities: tuple[int, ...] = static()
 
 
 class RoutedSearch:
@@ -105,7 +78,12 @@ class RoutedSearch:
         self.image_channels = data.images.shape[4]
         self.networks = self.tasks * self.individuals
         self.task = np.repeat(np.arange(self.tasks), self.individuals)
-        self.inputs = self.task[: self.networks // self.shards]
+        self.balancer = search_balancer(
+            getattr(config, "balancing", None), self.names, is_shared
+        )
+        self.parts = self.tasks if self.balancer else self.shards
+        """Work lists: one a device, or one a task where tasks are balanced."""
+        self.inputs = self.task[: self.networks // self.parts]
         self.transformation = optimizer(config.optimizer)
         self._check()
 
@@ -214,6 +192,7 @@ class RoutedSearch:
             best=Snapshot(params, genome, jnp.full((self.tasks,), WORST, jnp.float32)),
             room=jnp.asarray(capacities, jnp.int32) - self.additions(),
             capacities=capacities,
+            balance=begin_balance(self.balancer, params),
         )
 
     def ticks(self, data: Dataset) -> int:
@@ -240,7 +219,8 @@ class RoutedSearch:
 
         def begin(state):
             proposed = self.propose(key, state, hyperparameters)
-            return proposed.replace(tally=no_tally(self.networks))
+            balance = proposed.balance and proposed.balance.cleared()
+            return proposed.replace(tally=no_tally(self.networks), balance=balance)
 
         state = jax.lax.cond(first, begin, lambda state: state, state)
         architecture = self.architecture(state.genome)
@@ -248,25 +228,21 @@ class RoutedSearch:
         lists = self.schedule(architecture, state.capacities, depth=depth)
         model = self.model(state.genome)
 
-        gradients = loss_and_gradients(model, self.inputs, self.mesh)
+        iteration = self._iteration(model, architecture, lists, hyperparameters, data)
 
         def train(tick, carry):
-            batch_key, dropout_key = jax.random.split(jax.random.fold_in(key, tick + 1))
+            batch_key, step_key = jax.random.split(jax.random.fold_in(key, tick + 1))
             batch = data.sample(batch_key, self.config.batch)
-            return train_iteration(
-                partial(gradients, architecture=architecture, lists=lists),
-                self.transformation,
-                hyperparameters,
-                carry,
-                batch,
-                data,
-                dropout_key,
-            )
+            return iteration(carry, batch, data, step_key)
 
         carry = (state.params, state.optimizer, state.tally)
-        params, optimizer_state, tally = jax.lax.fori_loop(
+        if self.balancer:
+            carry = (*carry, state.balance)
+        params, optimizer_state, tally, *balance = jax.lax.fori_loop(
             start, jnp.minimum(stop, iterations), train, carry
         )
+        if balance:
+            state = state.replace(balance=balance[0])
         everyone = np.ones(self.networks, bool)
         tally = self._score(
             params, state, depth, data, VALIDATION, tally, start, stop, everyone
@@ -282,7 +258,33 @@ class RoutedSearch:
             "applications": jnp.sum(lists.applications),
             "evaluations": self.networks,
         }
+        if state.balance is not None:
+            metrics |= state.balance.metrics(trained)
         return state, metrics | chosen
+
+    def _iteration(
+        self,
+        model: RoutedNetworks,
+        architecture: Architecture,
+        lists: Schedule,
+        hyperparameters: Hyperparameters,
+        data: Dataset,
+    ) -> Any:
+        """A training iteration, of what changes, a batch, the data and a key."""
+        tables = {"architecture": architecture, "lists": lists}
+        rest = (self.transformation, hyperparameters)
+        if self.balancer is None:
+            gradients = loss_and_gradients(model, self.inputs, self.mesh)
+            return partial(train_iteration, partial(gradients, **tables), *rest)
+        gradients = task_gradients(model, self.inputs, self.mesh)
+        losses = task_losses(model, self.inputs, self.mesh)
+        return partial(
+            balanced_iteration,
+            partial(gradients, **tables),
+            partial(losses, **tables),
+            self.balancer,
+            *rest,
+        )
 
     def step(
         self, state: RoutedState, hyperparameters: Hyperparameters, data: Dataset
@@ -359,17 +361,17 @@ class RoutedSearch:
     # The parts.
 
     def model(self, genome: Any) -> RoutedNetworks:
-        """The networks of one device; only the genome's static shapes matter."""
-        return self._networks(genome, self.shards)
+        """The networks of one list; only the genome's static shapes matter."""
+        return self._networks(genome, self.parts)
 
-    def _networks(self, genome: Any, shards: int) -> RoutedNetworks:
+    def _networks(self, genome: Any, parts: int) -> RoutedNetworks:
         operations = (ConvolutionModule(self.config.kernel),)
         leading, *rest = self.merge_shape(genome)
         return RoutedNetworks(
             supernet=Supernet(operations, self.slots(), self.config.filters),
-            networks=self.networks // shards,
+            networks=self.networks // parts,
             classes=max(self.classes),
-            merge_shape=(leading // shards, *rest),
+            merge_shape=(leading // parts, *rest),
             edge_logits=self.edge_logits,
         )
 
@@ -383,7 +385,7 @@ class RoutedSearch:
     ) -> Schedule:
         """Work lists of the networks that are enabled.
 
-        With several devices each has its own, and every leaf a leading axis.
+        Where there are several, every leaf has a leading axis.
         """
 
         def lists(architecture, enabled, depth):
@@ -391,29 +393,29 @@ class RoutedSearch:
                 architecture,
                 jnp.asarray(self.inputs),
                 capacities,
-                input_count=self.tasks // self.shards,
+                input_count=self.tasks // self.parts,
                 enabled=enabled,
                 depth=depth,
             )
 
-        if self.shards == 1:
+        if self.parts == 1:
             return lists(architecture, enabled, depth)
         if enabled is None:
             enabled = jnp.ones((self.networks,), bool)
         if depth is None:
             depth = depths(architecture)
         split = jax.tree.map(
-            lambda x: jnp.reshape(x, (self.shards, -1, *x.shape[1:])),
+            lambda x: jnp.reshape(x, (self.parts, -1, *x.shape[1:])),
             (architecture, enabled, depth),
         )
         spread = jax.vmap(lists)(*split)
         # dropout is told by the number among all networks, however they are spread
-        first = jnp.arange(self.shards) * len(self.inputs)
+        first = jnp.arange(self.parts) * len(self.inputs)
         identity = spread.identity.at[..., 0].add(first[:, None])
         return spread.replace(identity=identity)
 
     def initial_capacities(self, genome: Any) -> tuple[int, ...]:
-        """Rows per resolution of a device for the initial genomes, exactly enough."""
+        """Rows per resolution of a list for the initial genomes, exactly enough."""
         architecture = self.architecture(genome)
         resolutions = int(np.max(architecture.resolution)) + 1
         rows = []
@@ -423,12 +425,12 @@ class RoutedSearch:
         return tuple(int(r) for r in self.fullest(np.stack(rows)))
 
     def fullest(self, rows: Any) -> Any:
-        """Rows per resolution, ``(R,)``, of the fullest device.
+        """Rows per resolution, ``(R,)``, of the fullest list.
 
         Args:
           rows: what each network needs, or each task's networks, ``(P or T, R)``.
         """
-        return rows.reshape(self.shards, -1, rows.shape[-1]).sum(1).max(0)
+        return rows.reshape(self.parts, -1, rows.shape[-1]).sum(1).max(0)
 
     def _score(
         self,
@@ -463,6 +465,7 @@ class RoutedSearch:
                 data,
                 tally,
                 self.mesh,
+                separate=self.balancer is not None,
             )
 
         begin = jnp.maximum(start, iterations)

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.genomes import routings
-from evojax_mtl.search.routed import RoutedSearch, RoutedState, Snapshot
+from evojax_mtl.search.routed import RoutedSearch
+from evojax_mtl.search.routed_state import RoutedState, Snapshot
 
 
 class SingleTask(RoutedSearch):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from evojax_mtl.configs import fields_with
-from evojax_mtl.errors import UserError
+from evojax_mtl.errors import check_tasks
 from evojax_mtl.evaluation.tabular import (
     NOTHING,
     Archive,
@@ -78,11 +78,7 @@ class TableSearch(ABC):
         self.names = data.names
         self.architectures = data.architectures
         self.tables = data.tables
-        if self.tasks < self.least_tasks:
-            raise UserError(
-                f"{self.method}: found {self.tasks} task, must be at least "
-                f"{self.least_tasks}, to transfer between"
-            )
+        check_tasks(self.method, self.tasks, self.least_tasks)
 
     # What a method gives.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks import (
     cifar,
+    cityscapes,
     digits,
     folder,
     glyphs,
@@ -17,18 +18,30 @@ from evojax_mtl.tasks import (
     nasbench201,
     nasbench_toy,
     npz,
+    nyuv2,
     omniglot,
+    rooms,
     tfds,
     transnasbench101,
 )
 from evojax_mtl.tasks.build import first_classes
+from evojax_mtl.tasks.dense import DenseTask
 from evojax_mtl.tasks.images import harmonise
+from evojax_mtl.tasks.mtan import Layout
 from evojax_mtl.tasks.published import Published
 from evojax_mtl.tasks.request import Request, search_folders
 from evojax_mtl.tasks.tabular import TableTask
 from evojax_mtl.tasks.task import Task
 
 MAX_IMAGE_SIZE = 4096
+
+Kind = Literal["images", "scenes", "table"]
+KINDS: dict[str, str] = {
+    "images": "images",
+    "scenes": "scenes with labels at every pixel",
+    "table": "tables of measured architectures",
+}
+"""What the tasks of a source can be; a set of tasks is of one kind."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Source:
       kind: whether it is part of the package, a public data set or the user's own.
       where: how to get its files; empty for an embedded source.
       load: its loader.
-      data: whether its tasks have images, or are tables of measured architectures.
+      data: what its tasks are, a key of ``KINDS``.
     """
 
     name: str
@@ -50,8 +63,11 @@ class Source:
     description: str
     kind: Literal["embedded", "real", "own"]
     where: str
-    load: Callable[[str | None, Request], Sequence[Task] | Sequence[TableTask]]
-    data: Literal["images", "table"] = "images"
+    load: Callable[
+        [str | None, Request],
+        Sequence[Task] | Sequence[DenseTask] | Sequence[TableTask],
+    ]
+    data: Kind = "images"
 
     @property
     def usage(self) -> str:
@@ -61,6 +77,12 @@ class Source:
 
 def _published(data: Published, description: str) -> Source:
     return Source(data.name, "", description, "real", data.where, data.load)
+
+
+def _layout(data: Layout, description: str) -> Source:
+    return Source(
+        data.name, "[:PATH]", description, "real", data.where, data.load, "scenes"
+    )
 
 
 SOURCES: dict[str, Source] = {
@@ -143,6 +165,25 @@ SOURCES: dict[str, Source] = {
             tfds.load,
         ),
         Source(
+            "rooms",
+            "[:N]",
+            "N (1000) rendered indoor scenes, 72x96 or of any height to 576: 13-class "
+            "segmentation, depth and surface normals, exact at every pixel",
+            "embedded",
+            "",
+            rooms.load,
+            "scenes",
+        ),
+        _layout(
+            nyuv2.NYUV2,
+            "NYUv2: 13-class segmentation, depth and surface normals of 1,449 indoor "
+            "scenes, 288x384",
+        ),
+        _layout(
+            cityscapes.CITYSCAPES,
+            "Cityscapes: 7-class segmentation and depth of 3,475 streets, 128x256",
+        ),
+        Source(
             "nasbench-toy",
             "[:N]",
             "a synthetic table of the 15,625 cells of NAS-Bench-201 on N (3) tasks, "
@@ -211,18 +252,18 @@ def parse_spec(spec: str) -> list[tuple[Source, str | None]]:
     return parsed
 
 
-def data_kind(spec: str) -> Literal["images", "table"]:
+def data_kind(spec: str) -> Kind:
     """What the tasks of a specification are.
 
     Raises:
-      UserError: a wrong specification, or one of images and tables.
+      UserError: a wrong specification, or one of several kinds.
     """
     kinds = {source.data: source for source, _ in parse_spec(spec)}
     if len(kinds) > 1:
+        (kind, source), (other, second), *_ = kinds.items()
         raise UserError(
-            f"tasks {spec!r}: {kinds['images'].name} are images and "
-            f"{kinds['table'].name} is a table of measured architectures; allowed: one "
-            "of the two"
+            f"tasks {spec!r}: {source.name} gives {KINDS[kind]} and {second.name} "
+            f"{KINDS[other]}; allowed: one kind"
         )
     return next(iter(kinds))
 
@@ -235,7 +276,7 @@ def load_tasks(
     max_tasks: int | None = None,
     max_classes: int | None = None,
     seed: int = 0,
-) -> list[Task] | list[TableTask]:
+) -> list[Task] | list[DenseTask] | list[TableTask]:
     """Loads one set of tasks with unique names and one input shape, or one space.
 
     Args:
@@ -243,15 +284,15 @@ def load_tasks(
         each.
       data_dir: where files are looked for; None looks in ``$EVOJAX_MTL_DATA``, the
         user's cache folder and TFDS's own folder.
-      image_size: pixels a side of all images; None keeps what the source has, or
-        resizes to the largest height and width where tasks differ.
+      image_size: pixels a side of all images, the height of scenes; None keeps what
+        the source has, or resizes to the largest height and width where tasks differ.
       max_tasks: keeps the first tasks of the set.
       max_classes: keeps the first classes of each task.
       seed: of what is drawn by procedure; splits of real data never depend on it.
 
     Returns:
-      Tasks of one input shape; grey ones are repeated to the most channels. Or tables
-      over one space of architectures.
+      Tasks of one input shape; grey ones are repeated to the most channels. Or the
+      tasks of one source of scenes, or tables over one space of architectures.
 
     Raises:
       UserError: the specification, a file or a wish is wrong; one line.
@@ -268,7 +309,9 @@ def load_tasks(
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"data_dir: {data_dir} is not a folder")
 
-    data_kind(spec)
+    kind = data_kind(spec)
+    if kind == "scenes":
+        _check_scenes(spec, max_classes)
     found: list[Any] = []
     for source, argument in parse_spec(spec):
         wanted = None if max_tasks is None else max_tasks - len(found)
@@ -288,18 +331,32 @@ def load_tasks(
             raise UserError(
                 f"tasks {spec!r}: two tasks {name!r}; allowed: unique names"
             )
-    tables = [task for task in found if isinstance(task, TableTask)]
-    if tables:
-        spaces = dict.fromkeys(task.space.name for task in tables)
+    if kind == "scenes":
+        return found
+    if kind == "table":
+        spaces = dict.fromkeys(task.space.name for task in found)
         if len(spaces) > 1:
             raise UserError(
                 f"tasks {spec!r}: found spaces {', '.join(spaces)}; allowed: one space "
                 "of architectures"
             )
-        return tables
+        return found
     if max_classes is not None:
         found = [first_classes(task, max_classes) for task in found]
     return harmonise(found, image_size)
+
+
+def _check_scenes(spec: str, max_classes: int | None) -> None:
+    """The tasks of scenes share their images, and the classes are the scenes'."""
+    sources = parse_spec(spec)
+    if len(sources) > 1:
+        names = ", ".join(source.name for source, _ in sources)
+        raise UserError(f"tasks {spec!r}: found {names}; allowed: one source of scenes")
+    if max_classes is not None:
+        raise UserError(
+            f"max_classes: found {max_classes}; allowed for scenes: None, which keeps "
+            "all classes"
+        )
 
 
 def load_tables(spec: str, **wishes: Any) -> list[TableTask]:
@@ -308,6 +365,7 @@ def load_tables(spec: str, **wishes: Any) -> list[TableTask]:
     Raises:
       UserError: as ``load_tasks``, or the tasks are images.
     """
-    if data_kind(spec) != "table":
-        raise UserError(f"tasks {spec!r}: images; allowed: tables")
+    kind = data_kind(spec)
+    if kind != "table":
+        raise UserError(f"tasks {spec!r}: {KINDS[kind]}; allowed: {KINDS['table']}")
     return [task for task in load_tasks(spec, **wishes) if isinstance(task, TableTask)]

@@ -13,10 +13,12 @@ from evojax_mtl.runs.devices import use_cores
 from experiments.benchmarks.harness import Benchmark, BenchmarkError, Case, Report
 
 NAMES = (
+    "balancing",
     "convolution",
     "ctr",
     "emt-nas",
     "min-norm",
+    "neat",
     "node2vec",
     "synflow",
     "tabular",

@@ -92,6 +92,9 @@ def breed(task, proxy, neighbours, config, rng):
     options = neighbours[mothers]
     chance = rng.random(options.shape) + ~task.seen[options]
     mutants = options[np.arange(len(options)), chance.argmax(1)]
+    if not found and task.seen[mutants].all():
+        near = neighbours[mutants[0]]
+        mutants[0] = rng.choice([rng.integers(len(task.seen)), rng.choice(near)])
     return (
         np.concatenate([np.array(found, int), mutants]),
         np.concatenate([np.array(parents, int), np.full(len(mutants), tasks)]),

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from evojax_mtl.compiling import on_cpu
+from evojax_mtl.compiling import ALONE, on_cpu
 from evojax_mtl.errors import UserError
-from evojax_mtl.evaluation import table_knowledge
+from evojax_mtl.evaluation import table_embeddings
 from evojax_mtl.evaluation.tabular import TableData, table_data
 from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.search.ktnas import KTNAS
@@ -39,7 +39,7 @@ def load(config: KTNASConfig, tell: Callable[[str], None]) -> tuple[TableData, f
         tell(f"the synthetic table, since {error}")
         tasks = load_tables("nasbench-toy")
     begin = time.perf_counter()
-    vectors = table_knowledge.embed(tasks[0].space, config)
+    vectors = table_embeddings.embed(config.embedding, tasks, config)
     took = time.perf_counter() - begin
     proxy = np.stack([task.multiply_adds for task in tasks])
     return table_data(tasks, proxy, vectors), took
@@ -65,7 +65,7 @@ def program(search: KTNAS, data: TableData, count: int):
             check_vma=False,
         )
     keys = jax.random.split(jax.random.key(0), count)
-    return jax.jit(best).lower(keys, data).compile(on_cpu())
+    return jax.jit(best).lower(keys, data).compile(on_cpu(ALONE if mesh else None))
 
 
 def run(tell: Callable[[str], None]) -> tuple[list[Case], list[Case]]:

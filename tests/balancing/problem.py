@@ -90,23 +90,6 @@ class Problem(Pytree):
         losses = partial(self.losses, scale=scale, offset=offset)
         return balancer.update(losses, params, state, key=key, present=present)
 
-    def train(self, name, steps=20, rate=0.05, key=None):
-        """Weights after some steps of gradient descent."""
-        balancer, state = self.start(name)
-        key = jax.random.key(0) if key is None else key
-
-        def descend(carry, key):
-            params, state = carry
-            update, state, metrics = self.step(balancer, params, state, key)
-            params = jax.tree.map(lambda p, u: p - rate * u, params, update)
-            if balancer.method.traits.observes:
-                state = balancer.observe(state, self.losses(params))
-            return (params, state), metrics["skipped"]
-
-        keys = jax.random.split(key, steps)
-        (params, _), skipped = jax.lax.scan(descend, (self.params, state), keys)
-        return params, skipped
-
 
 def three_tasks():
     """Each conflicts with the two others."""

@@ -1,7 +1,5 @@
 """Losses whose gradients are given, and short ways to run a method on them."""
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,10 +26,9 @@ def gramian(jacobian):
     return jnp.asarray(rows @ rows.T, jnp.float32)
 
 
-@cache
-def _weigher(method_type):
-    del method_type  # one program a type of method
-    return jax.jit(lambda method, state, g, tasks: method.weigh(state, g, tasks))
+@jax.jit
+def _weigh(method, state, g, tasks):
+    return method.weigh(state, g, tasks)
 
 
 def weigh(method, jacobian, losses=None, state=None, **given):
@@ -39,7 +36,7 @@ def weigh(method, jacobian, losses=None, state=None, **given):
     count = len(jacobian)
     tasks = tasks_of(np.ones(count) if losses is None else losses, **given)
     state = method.init(count) if state is None else state
-    return _weigher(type(method))(method, state, gramian(jacobian), tasks)
+    return _weigh(method, state, gramian(jacobian), tasks)
 
 
 def updated(method, jacobian, losses=None, **given):

@@ -63,7 +63,7 @@ def test_unknown_name_is_one_line(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    assert "found 'nothing', must be one of convolution, ctr" in err
+    assert "found 'nothing', must be one of balancing, convolution, ctr" in err
 
 
 def test_missing_peer_names_the_extra():

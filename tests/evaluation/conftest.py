@@ -1,4 +1,3 @@
-from tests.quick import quick_compilation
 from tests.tasks.conftest import real_data
 
-__all__ = ["quick_compilation", "real_data"]
+__all__ = ["real_data"]

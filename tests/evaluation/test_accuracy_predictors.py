@@ -12,7 +12,7 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.accuracy_predictors import expected_fitness, normal_scores
 from evojax_mtl.evaluation.gcn_predictor import GCNPredictor
 from evojax_mtl.evaluation.mlp_predictor import MLPPredictor
-from evojax_mtl.evaluation.table_knowledge import graphs_of
+from evojax_mtl.evaluation.table_embeddings import graphs_of
 from evojax_mtl.genomes.operation_graphs import OperationGraphs, nasbench201_graphs
 from evojax_mtl.tasks.sources import load_tasks
 

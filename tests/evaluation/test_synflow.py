@@ -98,7 +98,6 @@ def test_several_devices_score_the_same():
     script = """
 import jax
 jax.config.update("jax_num_cpu_devices", 3)
-jax.config.update("jax_disable_most_optimizations", True)
 import numpy as np
 from evojax_mtl.evaluation import synflow
 from evojax_mtl.networks.nasbench201_network import Skeleton

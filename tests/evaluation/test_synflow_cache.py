@@ -54,7 +54,7 @@ def test_a_damaged_file_is_computed_again(tmp_path, passes, damage):
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     with np.load(path) as archive:
-        flow = archive["flows"]
+        flow = archive["array"]
     match damage:
         case "cut":
             path.write_bytes(whole[: len(whole) // 2])
@@ -63,9 +63,9 @@ def test_a_damaged_file_is_computed_again(tmp_path, passes, damage):
         case "foreign":
             np.savez(path, scores=flow)
         case "shape":
-            np.savez(path, flows=flow[:-1])
+            np.savez(path, array=flow[:-1])
         case "nan":
-            np.savez(path, flows=np.where(flow == flow.max(), np.nan, flow))
+            np.savez(path, array=np.where(flow == flow.max(), np.nan, flow))
     found = cached_synflow(CELLS, 10, 8, folder=tmp_path)
     np.testing.assert_array_equal(found, expected)
     assert passes == [8, 8]
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, passes):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.warns(RuntimeWarning, match="not kept"):
-        found = cached_synflow(CELLS, 10, 8, folder=blocked / "proxies")
+        found = cached_synflow(CELLS, 10, 8, folder=blocked / "computed")
     np.testing.assert_allclose(found, direct(10, 8))
 
 
@@ -86,4 +86,4 @@ def test_it_lies_in_the_users_cache_folder(tmp_path, monkeypatch, passes):
     cached_synflow(CELLS, 10, 8)
     version = synflow_cache.DEFINITION
     name = f"synflow-v{version}-8-mean.npz"
-    assert (tmp_path / "evojax_mtl" / "proxies" / name).is_file()
+    assert (tmp_path / "evojax_mtl" / "computed" / name).is_file()

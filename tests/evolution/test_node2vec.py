@@ -12,6 +12,7 @@ from scipy import stats
 from evojax_mtl.evolution import node2vec
 from evojax_mtl.evolution.node2vec import Node2VecConfig
 from evojax_mtl.genomes.operation_graphs import nasbench201_graphs
+from tests.evolution.nearness import spearman
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "node2vec.json").read_text())
 CASES = GOLDEN["cases"]
@@ -169,21 +170,16 @@ def test_training_comes_near_the_least_loss():
     least = node2vec.loss((jnp.eye(4), jnp.log(PAIRS / against).T), PAIRS, against)
     config = Node2VecConfig(dimensions=8, epochs=10)
     table = node2vec.skip_gram(jax.random.key(0), PAIRS, config)
-    # contexts that suit the trained vectors best, by their gradient alone
-    contexts = jnp.zeros_like(table)
-    for _ in range(3000):
+
+    def descend(_, contexts):
         change = node2vec.gradients((table, contexts), PAIRS, against)[1]
-        contexts = contexts - 0.5 * change
+        return contexts - 0.5 * change
+
+    # contexts that suit the trained vectors best, by their gradient alone
+    contexts = jax.lax.fori_loop(0, 3000, descend, jnp.zeros_like(table))
     start = node2vec.loss((table, jnp.zeros_like(table)), PAIRS, against)
     found = node2vec.loss((table, contexts), PAIRS, against)
     assert found - least < 0.02 * (start - least)
-
-
-def spearman(ops, vectors) -> float:
-    rows, columns = np.triu_indices(len(ops), 1)
-    apart = node2vec.distance(vectors[rows], vectors[columns])
-    edits = (ops[rows] != ops[columns]).sum(-1)
-    return stats.spearmanr(apart, edits).statistic
 
 
 def test_near_architectures_are_near():

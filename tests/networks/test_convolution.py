@@ -1,5 +1,7 @@
 """Convolution against ``jax.lax``: values and gradients, under every transformation."""
 
+from functools import cache, partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from evojax_mtl.networks import convolution_forms as forms
+from evojax_mtl.networks import convolution_gpu as gpu_forms
 from evojax_mtl.networks import convolution_kernel_gradients as kernel_forms
 from evojax_mtl.networks.convolution import (
     conv_forward,
@@ -41,6 +44,8 @@ CASES = {
     "depthwise": ((3, 7, 6, 5), (3, 3, 1, 5), (1, 1), "SAME", (1, 1), 5),
     "depthwise stride": ((2, 8, 9, 4), (3, 3, 1, 4), (2, 2), "SAME", (1, 1), 4),
     "depthwise multiplier": ((2, 6, 6, 3), (3, 3, 1, 6), (1, 1), "SAME", (1, 1), 3),
+    "depthwise 7x7": ((2, 8, 9, 4), (7, 7, 1, 4), (1, 1), "SAME", (1, 1), 4),
+    "depthwise dilation": ((2, 9, 8, 4), (3, 3, 1, 4), (1, 1), "SAME", (2, 2), 4),
     "groups stride": ((2, 8, 7, 12), (3, 3, 4, 9), (2, 2), "SAME", (1, 1), 3),
 }
 SAMPLE = ["same", "stride", "one channel", "pointwise", "depthwise", "groups stride"]
@@ -93,6 +98,7 @@ def gradients(function, case, x, kernel):
     return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(x, kernel)
 
 
+@cache
 def compiled(function, case):
     return jax.jit(lambda x, kernel: gradients(function, case, x, kernel))
 
@@ -189,9 +195,8 @@ def test_element_types(case, dtype, tolerance):
             assert error <= tolerance * jnp.abs(b).max()
 
 
-@over(["same", "even kernel", "stride", "atrous stride", "cropping", "groups stride"])
-def test_products_for_accelerators_equal_lax(case):
-    """The forms that CPU does not choose."""
+def assert_parts_equal_lax(case, forward, input_gradient, kernel_gradient):
+    """Of forms that CPU does not choose."""
     x, kernel = operands(case)
     _, _, strides, padding, dilation, groups = case
     if isinstance(padding, str):
@@ -201,15 +206,48 @@ def test_products_for_accelerators_equal_lax(case):
     window = forms.Window(strides, tuple(padding), dilation, groups)
     (_, y), (dx, dw) = compiled(theirs, case)(x, kernel)
     g = jax.grad(weighted)(y)
-    product = forms.product_forward
 
     @jax.jit
     def parts(x, kernel, g):
-        into_x = forms.input_gradient(window, g, kernel, x.shape[1:], dense=product)
-        into_kernel = kernel_forms.product_kernel_gradient(window, x, g, kernel.shape)
-        return product(window, x, kernel), into_x, into_kernel
+        into_x = input_gradient(window, g, kernel, x.shape[1:])
+        into_kernel = kernel_gradient(window, x, g, kernel.shape)
+        return forward(window, x, kernel), into_x, into_kernel
 
     assert_close(parts(x, kernel, g), (y, dx, dw))
+
+
+@over(["same", "even kernel", "stride", "atrous stride", "cropping", "groups stride"])
+def test_products_for_accelerators_equal_lax(case):
+    product = forms.product_forward
+    into_x = partial(forms.input_gradient, dense=product)
+    into_kernel = kernel_forms.product_kernel_gradient
+    assert_parts_equal_lax(case, product, into_x, into_kernel)
+
+
+@over(
+    [
+        "same",
+        "pointwise stride",
+        "pointwise padded",
+        "depthwise stride",
+        "depthwise multiplier",
+        "depthwise 7x7",
+        "depthwise dilation",
+        "groups stride",
+    ]
+)
+def test_forms_for_cuda_equal_lax(case):
+    assert_parts_equal_lax(
+        case, gpu_forms.forward, gpu_forms.input_gradient, gpu_forms.kernel_gradient
+    )
+
+
+@over(["pointwise", "depthwise", "depthwise dilation"])
+def test_lowered_for_cuda_cells_need_no_convolution(case):
+    lowered = compiled(ours, case).trace(*operands(case))
+    for platform, needs in (("cuda", False), ("tpu", True)):
+        text = lowered.lower(lowering_platforms=(platform,)).as_text()
+        assert ("stablehlo.convolution" in text) == needs
 
 
 def test_many_images_go_in_blocks():

@@ -73,9 +73,9 @@ class Fake:
             noise = jax.random.uniform(key, state.weights.shape) - 0.5
             noise += data.images[:, 0, 0, 0].mean(-1, keepdims=True) / 255
             square = jnp.full((64, 64), 0.01)
-            busy = jax.lax.fori_loop(
-                0, self.config.work, lambda i, x: jnp.tanh(x @ square), square
-            )
+            # how much is no constant of the program, which would change the last bits
+            work = jnp.where(start < 0, 0, self.config.work)
+            busy = jax.lax.fori_loop(0, work, lambda i, x: jnp.tanh(x @ square), square)
             step = hyperparameters["learning_rate"] * (1 - state.weights + noise)
             weights = state.weights + step + 1e-30 * busy.sum()
             return state.replace(weights=weights, loss=jnp.square(1 - weights).mean(-1))

@@ -49,7 +49,7 @@ def test_sweep_over_devices_equals_one_device(tmp_path, fake_method):
     words = ("--seeds", "4", "--sweep", "learning_rate=0.01,0.1", *SETTING)
     one = summary(run(tmp_path / "one", *words))
     out = tmp_path / "many"
-    flags = "--xla_force_host_platform_device_count=4"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=4"
     process = command(
         *("run", "fake", "--scale", "tiny", "--out", out, *words),
         *("--mesh", "population=4,data=1"),

@@ -1,18 +1,61 @@
 """An easy problem, and each method's compiled programs over it."""
 
+import dataclasses
 from functools import lru_cache
 
 import jax
 import numpy as np
 
 from evojax_mtl.evaluation.table_knowledge import Tables
-from evojax_mtl.methods import find_method
+from evojax_mtl.methods import METHODS, Method, find_method
+from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.tasks.build import split_task
+from evojax_mtl.tasks.dense import Scenes, dense_tasks
+from evojax_mtl.tasks.dense_dataset import ResidentScenes
 from evojax_mtl.tasks.sources import load_tasks
 from evojax_mtl.tasks.streaming import Resident
-from evojax_mtl.tasks.task import Task
+from evojax_mtl.tasks.task import SPLITS, Task
 
 SIDE, CLASSES, EXAMPLES = 6, 3, 20
+
+
+def labels() -> list[str]:
+    """Every method, those of one name by the kind of their data too."""
+    return [
+        f"{name}@{form.data}" if method.other else name
+        for name, method in METHODS.items()
+        for form in method.forms
+    ]
+
+
+def entry_of(label: str) -> Method:
+    """The method of a label; of a name alone its first form."""
+    name, _, kind = label.partition("@")
+    method = find_method(name)
+    return next((form for form in method.forms if form.data == kind), method)
+
+
+SHARED = {
+    "emt-nas@images": ("data",),
+    "ktnas@images": ("population",),
+    "mtnas@images": (),
+}
+"""Searches of cells spread by one code: each axis is tried with one of them."""
+
+
+def axes_of(label: str) -> tuple[str, ...]:
+    """Axes of devices that a method is tried on."""
+    return SHARED.get(label, entry_of(label).mesh_axes)
+
+
+def of_cells(label: str) -> bool:
+    """Whether a method trains cells."""
+    return "data" in entry_of(label).mesh_axes
+
+
+def steep(label: str) -> bool:
+    """Whether a training step enlarges what the order of sums changes."""
+    return of_cells(label) or entry_of(label).data == "scenes"
 
 
 def easy_task(seed: int, side: int = SIDE) -> Task:
@@ -34,11 +77,35 @@ def easy_data() -> Resident:
 
 
 @lru_cache
-def data_of(method: str) -> Resident | Tables:
-    """The easy problem that a method is for, images or tables."""
-    entry = find_method(method)
+def easy_scenes() -> ResidentScenes:
+    """Scenes of one colour, which tells class, depth and direction of all pixels."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(CLASSES * EXAMPLES) % CLASSES
+    shape = (len(kind), 8, 8)
+    images = rng.integers(0, 60, (*shape, 3), np.uint8)
+    images += (np.eye(3, dtype=np.uint8) * 150)[kind][:, None, None]
+
+    def everywhere(values):
+        return np.broadcast_to(values[:, None, None], (*shape, *values.shape[1:]))
+
+    labels = {
+        "segmentation": everywhere(kind.astype(np.int8)),
+        "depth": everywhere(1 + kind[:, None].astype(np.float32)),
+        "normals": everywhere(np.eye(3, dtype=np.float32)[kind]),
+    }
+    rows = dict(zip(SPLITS, np.split(np.arange(len(kind)), [30, 42]), strict=True))
+    classes = tuple("abc"[:CLASSES])
+    return ResidentScenes(dense_tasks(Scenes("easy", classes, images, labels, rows)))
+
+
+@lru_cache
+def data_of(method: str) -> Resident | ResidentScenes | Tables:
+    """The easy problem that a method is for: images, scenes or tables."""
+    entry = entry_of(method)
     if entry.data == "images":
         return easy_data()
+    if entry.data == "scenes":
+        return easy_scenes()
     return Tables(entry.configure("tiny"), load_tasks(entry.tasks))
 
 
@@ -48,12 +115,19 @@ def host(rates):
 
 
 class Case:
-    """A search at the ``tiny`` scale on the easy problem; counts its traces."""
+    """A search at the ``tiny`` scale on the easy problem; counts its traces.
 
-    def __init__(self, method: str) -> None:
-        entry = find_method(method)
+    Args:
+      method: of the search.
+      changes: fields of its config that differ.
+    """
+
+    def __init__(self, method: str, **changes) -> None:
+        entry = entry_of(method)
+        self.label, self.cells, self.steep = method, of_cells(method), steep(method)
         self.data = data_of(method).dataset(0)
-        self.search = entry.load()(entry.configure("tiny"), self.data)
+        config = dataclasses.replace(entry.configure("tiny"), **changes)
+        self.search = entry.load()(config, self.data)
         self.rates = host(self.search.hyperparameters())
         self.ticks = self.search.ticks(self.data)
         self.traces = 0
@@ -79,6 +153,16 @@ class Case:
     def test(self, state):
         return np.asarray(self._test(state, self.rates, self.data))
 
+    def assert_compiled(self):
+        """Asserts that generations after the first compile nothing."""
+        state, _ = self.run(0, 1)
+        with CompilationCounter() as counter:
+            for _ in range(2):
+                state, _ = self.advance(self.search.grow(state))
+            jax.block_until_ready(state)
+        assert counter.requests == 0
+        assert self.traces == 1
+
     def _run(self, seed=0, generations=2):
         """State and metrics after some generations."""
         if generations == 1:
@@ -88,9 +172,9 @@ class Case:
 
 
 @lru_cache
-def compiled(method: str) -> Case:
+def compiled(method: str, **changes) -> Case:
     """The one case of a method that all tests share."""
-    return Case(method)
+    return Case(method, **changes)
 
 
 def _is_key(leaf):
@@ -112,24 +196,24 @@ def found(state):
     return state.params if hasattr(state, "params") else state.archive
 
 
-def comparable(search, state, metrics):
+def comparable(steep, state, metrics):
     """What searches of a sweep have in common with each run alone.
 
     Everything; weights and metrics where a training step enlarges what the order of
     sums changes, as those of cells do, so that individuals may swap ranks.
     """
-    if search.method != "emt-nas":
+    if not steep:
         return plain((state, metrics))
     return weights_and_metrics(state, metrics)
 
 
-def pieces(search, data):
+def pieces(steep, search, data):
     """Ticks after which two ways to compute the same agree.
 
-    All of a generation; with the steep rates of cells only one step of training, since
-    each blows up the last bits.
+    All of a generation; with the steep rates of cells, and with batch norms over few
+    pixels, only one step of training, since each blows up the last bits.
     """
-    if search.method != "emt-nas":
+    if not steep:
         return [(0, search.ticks(data))]
     begin, found = 0, []
     for name, end in search.phases(data):

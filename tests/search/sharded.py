@@ -1,20 +1,22 @@
 """Run as a program: each method's searches, two on each of 8 virtual devices.
 
 Writes the leaves of states and metrics after one generation, searches stacked. Then,
-where a method can, the weights and metrics of one search on two devices.
+where a method can, the weights and metrics of one search on two devices. A file a
+method, complete as soon as it is there.
 """
 
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from evojax_mtl.methods import METHODS
 from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.runs.program import Program
 from tests.search.cases import (
     Case,
+    axes_of,
     comparable,
     data_of,
     pieces,
@@ -24,11 +26,10 @@ from tests.search.cases import (
 DEVICES, SEARCHES, PARTS = 8, 16, 2
 
 
-def main(path: str, methods: list[str]) -> None:
+def main(folder: Path, methods: list[str]) -> None:
     jax.config.update("jax_num_cpu_devices", DEVICES)
-    jax.config.update("jax_disable_most_optimizations", True)
-    arrays = {}
     for method in methods:
+        arrays = {}
         case = Case(method)
         program = Program(
             case.search,
@@ -40,22 +41,24 @@ def main(path: str, methods: list[str]) -> None:
         state = program.init()
         leaf = jax.tree.leaves(state)[-1]
         assert len(leaf.sharding.device_set) == DEVICES
-        for start, stop in pieces(case.search, case.data):
+        for start, stop in pieces(case.steep, case.search, case.data):
             state, metrics = program.advance(state, start, stop)
-        outcome = comparable(case.search, state, metrics)
-        arrays |= {f"{method}/{i}": x for i, x in enumerate(outcome)}
-        for axis in METHODS[method].mesh_axes:
-            outcome = spread_one(case, axis)
-            arrays |= {f"{axis}/{method}/{i}": x for i, x in enumerate(outcome)}
-    np.savez(path, **arrays)
+        outcome = comparable(case.steep, state, metrics)
+        arrays |= {f"searches/{i}": x for i, x in enumerate(outcome)}
+        for axis in axes_of(method):
+            outcome = spread_one(case, method, axis)
+            arrays |= {f"{axis}/{i}": x for i, x in enumerate(outcome)}
+        partial = folder / f".{method}.npz"
+        np.savez(partial, **arrays)
+        partial.rename(folder / f"{method}.npz")
 
 
-def spread_one(case: Case, axis: str) -> list[np.ndarray]:
+def spread_one(case: Case, method: str, axis: str) -> list[np.ndarray]:
     mesh = make_mesh({axis: PARTS})
     search = type(case.search)(case.search.config, case.data, mesh)
-    program = Program(search, data_of(search.method), [0], [case.rates], mesh)
+    program = Program(search, data_of(method), [0], [case.rates], mesh)
     state = program.init()
-    for start, stop in pieces(search, case.data):
+    for start, stop in pieces(case.steep, search, case.data):
         state, metrics = program.advance(state, start, stop)
     outcome = weights_and_metrics(state, metrics)
     with CompilationCounter() as counter:
@@ -65,4 +68,4 @@ def spread_one(case: Case, axis: str) -> list[np.ndarray]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -7,16 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evojax_mtl.configs import EMTNASConfig
+from evojax_mtl.cell_configs import EMTNASConfig
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.cell_batches import turns
 from evojax_mtl.evaluation.cell_training import wirings
 from evojax_mtl.genomes import cells
 from evojax_mtl.methods import find_method
 from evojax_mtl.networks.cell_operations import CONVOLUTIONS
-from evojax_mtl.search.emt_nas import EMTNAS, WORST
+from evojax_mtl.search.cell_search import WORST
+from evojax_mtl.search.emt_nas import EMTNAS, EMTNASOwn
 from evojax_mtl.tasks.dataset import VALIDATION
-from tests.search.cases import compiled, easy_data
+from evojax_mtl.tasks.streaming import Resident
+from tests.search.cases import compiled, easy_data, easy_task
 
 TINY = find_method("emt-nas").configure("tiny")
 
@@ -84,8 +86,8 @@ def test_children_are_drawn_towards_their_parents(case):
     later, _ = case.advance(state)
     measured = later.tally.right / later.tally.seen
     weight = np.log(2) / np.log(TINY.generations)
-    smooth = later.inherited + (measured - later.inherited) * weight
-    assert np.isin(later.inherited, state.fitness).all()
+    smooth = later.own.inherited + (measured - later.own.inherited) * weight
+    assert np.isin(later.own.inherited, state.fitness).all()
     everyone = np.concatenate([state.fitness, smooth], axis=1)
     for t in range(2):
         found = np.abs(later.fitness[t][:, None] - everyone[t]).min(1)
@@ -122,7 +124,7 @@ def test_an_individual_whose_weights_are_not_finite_is_the_worst(case):
     uses = cells.operations(state.parents)[0, :, cells.NORMAL] == 0
     state = state.replace(system=state.system.replace(params=params))
     later, metrics = case.advance(state)
-    users = (cells.operations(later.children)[0, :, cells.NORMAL] == 0).any(1)
+    users = (cells.operations(later.candidates)[0, :, cells.NORMAL] == 0).any(1)
     np.testing.assert_array_equal(~later.tally.finite[0], users)
     assert uses.any()
     assert later.tally.finite[1].all()
@@ -162,11 +164,11 @@ def test_what_is_not_finite_stays_the_worst_whatever_its_parent_was():
     state = state.replace(
         tally=tally,
         generation=jnp.int32(1),
-        inherited=good,
+        own=EMTNASOwn(inherited=good),
         parents=1 - state.parents % 2,
         fitness=jnp.full((2, 3), -2.0),
     )
-    chosen = jax.jit(made._select)(state)
+    chosen = jax.jit(made._select)({}, state)
     assert (np.asarray(chosen.fitness[0])[:2] > 0.25).all()
     assert chosen.fitness[0, 2] == WORST
 
@@ -183,7 +185,7 @@ def test_closed_blocks_keep_their_weights_and_momentum(case):
     ):
         old, new = (tree["supernets"]["stack_0"]["kernel"] for tree in (before, now))
         moved = np.asarray((old != new).any(axis=(-1, -2)))[task, 0]
-        both = np.concatenate([after.parents[task], after.children[task]])
+        both = np.concatenate([after.parents[task], after.candidates[task]])
         loose = [np.asarray(wirings(jnp.asarray(g), 1)[0].loose[0]) for g in both]
         assert any((moved == flags).all() for flags in loose)
 
@@ -194,11 +196,23 @@ def test_a_running_accuracy_counts_those_before_too():
     state = jax.jit(made.init)(jax.random.key(0), made.hyperparameters(), data)
     right = jnp.array([[2, 4, 0], [1, 1, 4]])
     tally = state.tally.replace(right=right, seen=jnp.full((2, 3), 4))
-    chosen = jax.jit(made._select)(state.replace(tally=tally))
+    chosen = jax.jit(made._select)({}, state.replace(tally=tally))
     np.testing.assert_allclose(chosen.fitness, [[0.75, 0.5, 0.5], [0.5, 0.25, 0.25]])
     lost = tally.replace(finite=jnp.array([[True, False, True], [True] * 3]))
-    chosen = jax.jit(made._select)(state.replace(tally=lost))
+    chosen = jax.jit(made._select)({}, state.replace(tally=lost))
     np.testing.assert_allclose(chosen.fitness[0], [0.5, 0.5, WORST])
+
+
+def test_the_program_does_not_grow_with_the_tasks():
+    def operations(tasks):
+        data = Resident([easy_task(i) for i in range(tasks)]).dataset(0)
+        made = EMTNAS(dataclasses.replace(TINY, max_tasks=tasks), data)
+        rates = made.hyperparameters()
+        state = jax.eval_shape(made.init, jax.random.key(0), rates, data)
+        lowered = jax.jit(made.step).lower(state, rates, data)
+        return len(lowered.as_text().splitlines())
+
+    assert operations(2) == operations(5)
 
 
 def test_tasks_take_turns_evenly():

@@ -1,5 +1,8 @@
 """Searches on tables: what each does, against closed forms and plain rules."""
 
+import itertools
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,9 +49,10 @@ def small_space():
     return Space("small", genes, (3, 3, 3), strings, ("a", "b", "c"))
 
 
-def small_data(seed=0, targets=True, tasks=2):
+@cache
+def targeted(tasks):
     """27 architectures on related tasks, all values different."""
-    space, rng = small_space(), np.random.default_rng(seed)
+    space, rng = small_space(), np.random.default_rng(0)
     common = rng.normal(size=27)
     tables = []
     for t in range(tasks):
@@ -58,7 +62,20 @@ def small_data(seed=0, targets=True, tasks=2):
     vectors = np.eye(3)[space.genes].reshape(27, -1)
     best = np.array([np.float32(t.validation.max()) for t in tables])
     proxy = np.stack([rng.random(27) for _ in tables])
-    return table_data(tables, proxy, vectors, best if targets else None)
+    return table_data(tables, proxy, vectors, best)
+
+
+def small_data(targets=True, tasks=2):
+    """The same tables every time, so that one program runs over all of them."""
+    data = targeted(tasks)
+    return data if targets else data.replace(target=jnp.full_like(data.target, jnp.inf))
+
+
+@cache
+def program(kind, config):
+    """A search, and the one program of its whole runs."""
+    search = kind(config, small_data())
+    return search, jax.jit(search.run)
 
 
 def reached(search, data, keys):
@@ -118,8 +135,7 @@ SEARCHES = [
 @pytest.mark.parametrize(("kind", "config"), SEARCHES)
 def test_what_was_spent_is_what_was_seen(kind, config):
     data = small_data(targets=False)
-    search = kind(config, data)
-    run = jax.jit(search.run)
+    search, run = program(kind, config)
     state, metrics = run(jax.random.key(1), search.hyperparameters(), data)
     archive = state.archive
     assert archive.spent.tolist() == archive.seen.sum(1).tolist()
@@ -135,8 +151,7 @@ def test_what_was_spent_is_what_was_seen(kind, config):
 @pytest.mark.parametrize(("kind", "config"), SEARCHES[1:])
 def test_targets_end_tasks(kind, config):
     data = small_data()
-    search = kind(config, data)
-    run = jax.jit(search.run)
+    search, run = program(kind, config)
     _, metrics = run(jax.random.key(2), search.hyperparameters(), data)
     found = np.asarray(metrics["validation"]) >= np.asarray(data.target)
     spent = np.asarray(metrics["spent"])
@@ -165,9 +180,8 @@ def test_look_up_stops_at_the_target_and_counts_nothing_twice():
 @pytest.mark.parametrize(("kind", "config"), SEARCHES[1:])
 def test_budgets_end_tasks(kind, config):
     free = small_data(targets=False)
-    data = free.replace(budget=jnp.asarray(9))
-    search = kind(config, data)
-    run = jax.jit(search.run)
+    data = free.replace(budget=jnp.asarray(9, jnp.int32))
+    search, run = program(kind, config)
     state, metrics = run(jax.random.key(5), search.hyperparameters(), data)
     assert state.archive.spent.tolist() == [9, 9]
     assert state.archive.seen.sum(1).tolist() == [9, 9]
@@ -190,13 +204,17 @@ def test_directions_keep_cosines_in_fewer_dimensions():
     np.testing.assert_allclose(found @ found.T, cosines, atol=1e-12)
 
 
-def test_tournaments_draw_each_subset_as_often():
-    fitness = jnp.array([4.0, 3.0, 2.0, 1.0])
-    chance = jax.random.uniform(jax.random.key(0), (6000, 4))
-    won = np.asarray(jax.vmap(lambda c: tournament(c, fitness, 2))(chance))
-    # of the six pairs three hold the first, two the second, one the third
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_tournaments_draw_each_subset_as_often(size):
+    fitness = np.array([2.0, 4.0, 1.0, 3.0], np.float32)
+    chance = (jnp.arange(1200) + 0.5) / 1200
+    won = jax.vmap(lambda c: tournament(c, jnp.asarray(fitness), size))(chance)
+    subsets = list(itertools.combinations(range(4), size))
+    expected = [max(own, key=lambda i: fitness[i]) for own in subsets]
     np.testing.assert_allclose(
-        np.bincount(won) / 6000, [1 / 2, 1 / 3, 1 / 6], atol=0.02
+        np.bincount(won, minlength=4) / 1200,
+        np.bincount(expected, minlength=4) / len(subsets),
+        atol=2e-3,
     )
 
 
@@ -246,6 +264,26 @@ def test_ktnas_transfers_from_other_tasks_and_never_evaluates_it():
             new = np.flatnonzero(np.asarray(state.archive.seen[t]) & ~seen[t])
             near = np.asarray(data.neighbours)[before[t]]
             assert np.isin(new, near).all()
+
+
+@pytest.mark.parametrize("predictor", ["off", "on"])
+def test_ktnas_goes_on_where_all_neighbours_were_seen(predictor):
+    """All of a population's neighbourhoods but the optimum are used up."""
+    data = small_data(targets=False)
+    evaluated = None if predictor == "off" else 1
+    config = KTNASConfig(
+        generations=150,
+        population=2,
+        transferred=1,
+        tournament=1,
+        predictor=predictor,
+        evaluated=evaluated,
+        remembered=8,
+    )
+    search = KTNAS(config, data)
+    run = jax.jit(search.run)
+    state, _ = run(jax.random.key(0), search.hyperparameters(), data)
+    assert state.archive.seen.all()
 
 
 def test_the_predictor_is_a_gaussian_process():

@@ -1,0 +1,172 @@
+"""Static choices of the methods on scenes, and their presets. Imports no JAX."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evojax_mtl.balancing.registry import find_balancing
+from evojax_mtl.configs import SearchConfig, option
+from evojax_mtl.errors import UserError
+
+
+@dataclass(frozen=True)
+class DenseConfig(SearchConfig):
+    """What methods on scenes share; single-task learning has no more.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    image_size: int | None = option(None, low=8)
+    """Height that scenes are rendered at, where the source can; None keeps the
+    source's (pixels)."""
+
+    max_tasks: int | None = option(None, low=1)
+    """Use the source's first tasks only; None uses all (tasks)."""
+
+    generations: int = option(250, low=1, extends=True)
+    """Length of the training (generations, the paper's epochs)."""
+
+    backbone: Literal["small", "resnet50"] = option("resnet50")
+    """The shared network (a name)."""
+
+    width: int = option(16, low=1)
+    """Of the small backbone's stem; others have widths of their own (channels)."""
+
+    depth: int = option(2, low=1)
+    """Of each stage of the small backbone but the stem (convolutions)."""
+
+    pretrained: str | None = option(None)
+    """File with weights of the backbone to start from: torchvision's state_dict, or the
+    same arrays as .npz; None: random ones (path)."""
+
+    batches: int | None = option(None, low=1)
+    """Training in a generation; None: one epoch, what is left over after whole
+    mini-batches is left out (mini-batches)."""
+
+    batch: int = option(4, low=1)
+    """Training batch (scenes)."""
+
+    evaluation_batch: int = option(8, low=1)
+    """Validation and test batch; no result depends on it (scenes)."""
+
+    learning_rate: float = option(1e-4, low=0.0, traced=True)
+    """Of Adam (per training step)."""
+
+    halve_every: int = option(40_000, low=1, traced=True)
+    """The learning rate halves each time after so many steps (training steps)."""
+
+
+@dataclass(frozen=True)
+class HPSConfig(DenseConfig):
+    """Hard parameter sharing: one encoder, a decoder a task.
+
+    Raises:
+      UserError: if a field is out of its bounds, or there is no such balancing.
+    """
+
+    balancing: str = option("equal")
+    """How tasks are balanced (a name; see evojax-mtl list balancing)."""
+
+    normalizer: Literal["none", "l2", "loss", "loss+"] = option("none")
+    """What mgda divides each task's gradient by before it weighs them (a name)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds and the balancing."""
+        super().__post_init__()
+        try:
+            find_balancing(self.balancing)
+        except UserError as error:
+            raise UserError(f"--{error}") from None
+        if self.normalizer != "none" and self.balancing != "mgda":
+            raise UserError(
+                f"--normalizer: found {self.normalizer} with --balancing "
+                f"{self.balancing}, must be with --balancing mgda"
+            )
+
+
+@dataclass(frozen=True)
+class MAMOConfig(HPSConfig):
+    """MAMO: kernels grow where the tasks' gradients conflict.
+
+    Raises:
+      UserError: if a field is out of its bounds, or fields do not fit each other.
+    """
+
+    balancing: str = option("mgda")
+    """How tasks are balanced after the pre-training; equal: MAMO without
+    multi-objective optimisation (a name; see evojax-mtl list balancing)."""
+
+    kernels: Literal["mediative", "exclusive"] = option("mediative")
+    """mediative: for pairs of tasks; exclusive: a task's own copies as CoNAL's, MAMO
+    without its kernels (a name)."""
+
+    fusion: Literal["sum", "concat"] = option("sum")
+    """How maps of the backbone and of kernels are joined (a name)."""
+
+    pretraining: int = option(10, low=1)
+    """Training by the plain sum of the losses; the first detection ends it
+    (generations)."""
+
+    detections: int = option(5, low=0)
+    """Times that conflicts are looked for, Z (detections)."""
+
+    interval: int = option(10, low=1)
+    """From one detection to the next (generations)."""
+
+    threshold: Literal["average", "layer", "top"] = option("average")
+    """Conflicts that make a kernel: average: at least their mean where there are any,
+    over all layers, Eq. 13; layer: over each layer; top: the most (a name)."""
+
+    top: int = option(3, low=1)
+    """Kernels with the most conflicts that a detection makes with --threshold top
+    (kernels)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds and what goes together."""
+        super().__post_init__()
+        if self.kernels == "exclusive" and self.fusion != "sum":
+            raise UserError(
+                f"--fusion: found {self.fusion} with --kernels exclusive, which fuse "
+                "nothing; must be sum"
+            )
+        if find_balancing(self.balancing).representation == "required":
+            raise UserError(
+                f"--balancing: found {self.balancing}, which works on a shared "
+                "representation; must be a method on losses or gradients of weights"
+            )
+
+
+_SMALL: dict[str, Any] = {
+    "backbone": "small",
+    "batch": 8,
+    "evaluation_batch": 20,
+    "learning_rate": 1e-3,
+}
+_DENSE: dict[str, dict[str, Any]] = {
+    "tiny": _SMALL
+    | {
+        "width": 4,
+        "depth": 1,
+        "batch": 6,
+        "batches": 20,
+        "evaluation_batch": 8,
+        "halve_every": 40,
+        "image_size": 12,
+        "generations": 3,
+    },
+    "smoke": _SMALL
+    | {"image_size": 48, "width": 8, "depth": 1, "batches": 10, "generations": 5},
+    "laptop": _SMALL | {"generations": 20, "halve_every": 1000},
+    "study": _SMALL | {"generations": 80, "halve_every": 2500},
+    "paper": {},
+}
+_MAMO: dict[str, dict[str, Any]] = {
+    "tiny": {"pretraining": 1, "detections": 2, "interval": 1},
+    "smoke": {"pretraining": 1, "detections": 3, "interval": 1},
+    "laptop": {"pretraining": 2, "interval": 2},
+    "study": {"pretraining": 4, "interval": 4},
+    "paper": {},
+}
+# ``paper`` keeps the defaults, which are the paper's.
+DenseConfig.presets = _DENSE
+MAMOConfig.presets = {scale: _DENSE[scale] | own for scale, own in _MAMO.items()}

@@ -1,0 +1,289 @@
+"""What networks for dense tasks have in common: an encoder, and a decoder a task.
+
+Shape legend: ``T`` tasks, ``B`` images, ``H`` x ``W`` pixels, ``O`` channels that a
+task predicts at each pixel.
+
+``encode`` takes the weights whose gradients are balanced between the tasks, ``decode``
+those that are a task's own. What ``encode`` returns, the representation, reaches
+``decode`` once a task (``balancing`` puts gradients in between), with a leading axis.
+
+The weights of a stage or a head are one vector, its ``Layout`` tells what is where:
+whatever treats all weights alike, from gradients' inner products to the optimiser, is
+then a few long operations, which compile and run in less time than many short ones.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from evojax_mtl.networks.backbone import STAGES, Backbone
+from evojax_mtl.pytrees import Pytree
+
+Images = Float[Array, "B H W c"]
+Predictions = dict[str, Array]
+"""By task, ``(B, H, W, O)``."""
+Vector = Float[Array, "_"]
+Shape = tuple[int, ...]
+
+
+class Weights(Pytree):
+    """Everything that training changes in a network.
+
+    Attributes:
+      encoder: weights that ``encode`` takes.
+      own: by task, weights that ``decode`` takes.
+      statistics: of batch norms, under ``encoder`` and ``own``.
+    """
+
+    encoder: Any
+    own: dict[str, Any]
+    statistics: dict[str, Any]
+
+
+@runtime_checkable
+class DenseNetwork(Protocol):
+    """A network for dense tasks; ``architecture`` is a pytree, and data."""
+
+    outputs: dict[str, int]
+
+    def init(self, key: Array) -> Weights:
+        """Random weights."""
+        ...
+
+    def encode(
+        self,
+        encoder: Any,
+        statistics: Any,
+        images: Images,
+        architecture: Any,
+        *,
+        train: bool,
+    ) -> tuple[Any, Any]:
+        """The representation, and the encoder's new statistics."""
+        ...
+
+    def decode(
+        self,
+        own: dict[str, Any],
+        statistics: Any,
+        views: Any,
+        architecture: Any,
+        size: tuple[int, int],
+        *,
+        key: Array,
+        train: bool,
+    ) -> tuple[Predictions, Any]:
+        """Predictions, NaN where a task's own weights are not finite; statistics.
+
+        ``views`` are representations, one a task; each task looks at its own alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays of a tree are in one vector.
+
+    Attributes:
+      structure: of the tree.
+      shapes: of its leaves.
+    """
+
+    structure: Any
+    shapes: tuple[Shape, ...]
+
+    @property
+    def size(self) -> int:
+        """Numbers in the vector."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def ravel(self, tree: Any) -> Vector:
+        """The vector of a tree."""
+        leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)]
+        return jnp.concatenate([jnp.zeros((0,), jnp.float32), *leaves])
+
+    def unravel(self, vector: Vector) -> Any:
+        """The tree of a vector."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
+        parts = jnp.split(vector, ends[:-1]) if self.shapes else []
+        pairs = zip(parts, self.shapes, strict=True)
+        leaves = [part.reshape(shape) for part, shape in pairs]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def _layout(tree: Any) -> Layout:
+    leaves, structure = jax.tree.flatten(tree)
+    return Layout(structure, tuple(leaf.shape for leaf in leaves))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage or a head, for maps of one shape.
+
+    Attributes:
+      module: its Flax module.
+      shape: of the map that it reads, without ``B``.
+      rest: further arguments of the module when it is set up.
+    """
+
+    module: nn.Module
+    shape: Shape
+    rest: tuple[Any, ...] = ()
+
+    @property
+    def weights(self) -> Layout:
+        """Of the weights."""
+        return _layouts(self.module, self.shape, self.rest)[0]
+
+    @property
+    def statistics(self) -> Layout:
+        """Of the statistics of batch norms."""
+        return _layouts(self.module, self.shape, self.rest)[1]
+
+    @property
+    def output(self) -> Shape:
+        """Of the map that it gives, without ``B``."""
+        return _layouts(self.module, self.shape, self.rest)[2]
+
+    def init(self, key: Array) -> tuple[Vector, Vector]:
+        """Random weights, and statistics."""
+        x = jnp.zeros((1, *self.shape))
+        found = self.module.init(key, x, *self.rest, train=False)
+        statistics = found.get("batch_stats", {})
+        return self.weights.ravel(found["params"]), self.statistics.ravel(statistics)
+
+    def apply(
+        self,
+        weights: Vector,
+        statistics: Vector,
+        *arguments: Any,
+        train: bool,
+        key: Array | None = None,
+    ) -> tuple[Array, Vector]:
+        """The output, and the statistics: new ones in training."""
+        variables = {
+            "params": self.weights.unravel(weights),
+            "batch_stats": self.statistics.unravel(statistics),
+        }
+        if not train:
+            output = self.module.apply(variables, *arguments, train=False)
+            return jnp.asarray(output), statistics
+        keys = {} if key is None else {"dropout": key}
+        output, changed = self.module.apply(
+            variables, *arguments, train=True, rngs=keys, mutable=["batch_stats"]
+        )
+        return output, self.statistics.ravel(changed.get("batch_stats", {}))
+
+
+@lru_cache
+def _layouts(
+    module: nn.Module, shape: Shape, rest: tuple[Any, ...]
+) -> tuple[Layout, Layout, Shape]:
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+    def start(key, x):
+        return module.init_with_output(key, x, *rest, train=False)
+
+    output, variables = jax.eval_shape(start, jax.random.key(0), x)
+    statistics = variables.get("batch_stats", {})
+    return _layout(variables["params"]), _layout(statistics), output.shape[1:]
+
+
+def stage_parts(
+    backbone: Backbone, image_shape: Shape, *, doubled: bool = False
+) -> tuple[Part, ...]:
+    """The stages of a backbone over images of one shape.
+
+    Args:
+      backbone: whose stages.
+      image_shape: without ``B``.
+      doubled: whether all stages but the stem read maps of twice the channels.
+    """
+    parts, shape = [], image_shape
+    for i, stage in enumerate(backbone.stages):
+        *place, channels = shape
+        wide = (*place, 2 * channels) if doubled and i else shape
+        parts.append(Part(stage, wide))
+        shape = parts[-1].output
+    return tuple(parts)
+
+
+def init_parts(
+    parts: tuple[Part, ...], key: Array
+) -> tuple[dict[str, Vector], dict[str, Vector]]:
+    """Weights and statistics of all stages, by name."""
+    found = [part.init(jax.random.fold_in(key, i)) for i, part in enumerate(parts)]
+    weights, statistics = zip(*found, strict=True)
+    return (
+        dict(zip(STAGES, weights, strict=True)),
+        dict(zip(STAGES, statistics, strict=True)),
+    )
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The decoders of all tasks.
+
+    Attributes:
+      backbone: tells what a head is.
+      outputs: ``O`` of each task.
+      shape: of the map that a head reads, without ``B``.
+    """
+
+    backbone: Backbone
+    outputs: dict[str, int]
+    shape: Shape
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """By task."""
+        heads = {name: self.backbone.head(o) for name, o in self.outputs.items()}
+        return {name: Part(head, self.shape, ((1, 1),)) for name, head in heads.items()}
+
+    def init(self, key: Array) -> tuple[dict[str, Vector], dict[str, Vector]]:
+        """Weights and statistics, by task."""
+        weights, statistics = {}, {}
+        for i, (name, part) in enumerate(self.parts.items()):
+            weights[name], statistics[name] = part.init(jax.random.fold_in(key, i))
+        return weights, statistics
+
+    def apply(
+        self,
+        name: str,
+        weights: Vector,
+        statistics: Vector,
+        features: Array,
+        size: tuple[int, int],
+        *,
+        sound: Bool[Array, ""],
+        key: Array,
+        train: bool,
+    ) -> tuple[Array, Vector]:
+        """Predictions of one task, and its new statistics.
+
+        Where a task's own weights are not ``sound`` its predictions are NaN and pass no
+        gradient on.
+        """
+        predictions, new = self.parts[name].apply(
+            weights,
+            statistics,
+            features,
+            size,
+            train=train,
+            key=jax.random.fold_in(key, list(self.outputs).index(name)),
+        )
+        return jnp.where(sound, predictions, jnp.nan), new
+
+
+def isolate(weights: Any) -> tuple[Any, Bool[Array, ""]]:
+    """Weights, 0 where any is not finite, and whether all are finite."""
+    sound = jnp.array(True)
+    for leaf in jax.tree.leaves(weights):
+        sound &= jnp.isfinite(leaf).all()
+    return jax.tree.map(lambda x: jnp.where(sound, x, 0), weights), sound

@@ -1,0 +1,106 @@
+"""A backbone and a decoder for each task, all tasks in one program.
+
+Shape legend: ``T`` tasks, ``B`` images, ``h`` x ``w`` and ``C`` of the last map.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from evojax_mtl.networks.backbone import STAGES, Backbone
+from evojax_mtl.networks.dense_network import (
+    Heads,
+    Images,
+    Part,
+    Predictions,
+    Shape,
+    Weights,
+    init_parts,
+    isolate,
+    stage_parts,
+)
+
+
+@dataclass(frozen=True)
+class TaskNetwork:
+    """A ``DenseNetwork`` in which tasks share nothing; its architecture is empty.
+
+    Attributes:
+      backbone: of each task.
+      outputs: channels that each task predicts at a pixel.
+      image_shape: ``(H, W, c)``.
+    """
+
+    backbone: Backbone
+    outputs: dict[str, int]
+    image_shape: Shape
+
+    @cached_property
+    def stages(self) -> tuple[Part, ...]:
+        """The stages of each task."""
+        return stage_parts(self.backbone, self.image_shape)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """The tasks' decoders."""
+        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+
+    def init(self, key: Array) -> Weights:
+        """See ``DenseNetwork``; the encoder's leaves lead with ``T``."""
+        stage_key, head_key = jax.random.split(key)
+        keys = jax.random.split(stage_key, len(self.outputs))
+        stages, statistics = jax.lax.map(lambda k: init_parts(self.stages, k), keys)
+        heads, head_statistics = self.heads.init(head_key)
+        return Weights(stages, heads, {"encoder": statistics, "own": head_statistics})
+
+    def encode(
+        self,
+        encoder: Any,
+        statistics: Any,
+        images: Images,
+        architecture: Any,
+        *,
+        train: bool,
+    ) -> tuple[dict[str, Float[Array, "T B h w C"]], Any]:
+        """See ``DenseNetwork``: the features of each task's backbone."""
+
+        def one(task):
+            x, new = images, {}
+            for name, stage in zip(STAGES, self.stages, strict=True):
+                weights, own = (part[name] for part in task)
+                x, new[name] = stage.apply(weights, own, x, train=train)
+            return x, new
+
+        features, new = jax.lax.map(one, (encoder, statistics))
+        return {"features": features}, new
+
+    def decode(
+        self,
+        own: dict[str, Any],
+        statistics: Any,
+        views: dict[str, Array],
+        architecture: Any,
+        size: tuple[int, int],
+        *,
+        key: Array,
+        train: bool,
+    ) -> tuple[Predictions, Any]:
+        """See ``DenseNetwork``."""
+        predictions, new = {}, {}
+        for t, name in enumerate(self.outputs):
+            weights, sound = isolate(own[name])
+            x, new[name] = self.heads.apply(
+                name,
+                weights,
+                statistics[name],
+                views["features"][t, t],
+                size,
+                sound=sound,
+                key=key,
+                train=train,
+            )
+            predictions[name] = x
+        return predictions, new

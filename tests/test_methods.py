@@ -1,0 +1,43 @@
+"""The registry: names, and which search a name stands for on which tasks."""
+
+from pathlib import Path
+
+import pytest
+
+from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
+from evojax_mtl.commands import run
+from evojax_mtl.methods import METHODS, find_method, method_on
+from evojax_mtl.runs.settings import Settings
+from evojax_mtl.tabular_configs import EMTNASTableConfig, KTNASConfig, MTNASConfig
+
+TWO = {
+    "emt-nas": (EMTNASConfig, EMTNASTableConfig),
+    "ktnas": (KTNASCellConfig, KTNASConfig),
+    "mtnas": (MTNASCellConfig, MTNASConfig),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_the_tasks_pick_the_search(name):
+    on_images, on_tables = TWO[name]
+    assert method_on(name, "digits").config is on_images
+    assert method_on(name, "nasbench-toy,nasbench201").config is on_tables
+
+
+def test_a_name_alone_stands_for_one_search():
+    assert {name for name, method in METHODS.items() if method.other} == set(TWO)
+    for method in METHODS.values():
+        assert all(form.name == method.name for form in method.forms)
+        assert len({form.data for form in method.forms}) == len(method.forms)
+        assert method_on(method.name, method.tasks) is method
+    assert method_on("ctr", "nasbench-toy") is METHODS["ctr"]
+
+
+@pytest.mark.parametrize("tasks", ["digits", "nasbench-toy"])
+def test_a_run_is_read_back_as_the_search_it_was(tasks):
+    words = ["--tasks", tasks, "--seed", "3", "--scale", "tiny"]
+    settings, out = run.read(find_method("ktnas"), [*words, "--out", "there"])
+    assert out == Path("there")
+    again = Settings.from_json(settings.to_json())
+    assert again == settings
+    assert again.form is method_on("ktnas", tasks)
