@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks import (
+    chestxray,
     cifar,
     cityscapes,
     digits,
@@ -134,6 +135,15 @@ SOURCES: dict[str, Source] = {
         _published(mnist.MNIST, "MNIST: 28x28 handwritten digits"),
         _published(
             mnist.FASHION_MNIST, "Fashion-MNIST: 28x28 pictures of 10 kinds of clothes"
+        ),
+        Source(
+            "chestxray",
+            "[:FINDING+FINDING+official]",
+            "NIH's 112,120 chest X-rays, 224x224: fourteen findings, any of which a "
+            "picture may have, or a task each",
+            "real",
+            chestxray.WHERE,
+            chestxray.load,
         ),
         Source(
             "imagenet",
