@@ -15,6 +15,8 @@ from evojax_mtl.tasks.dense_dataset import ResidentScenes
 from evojax_mtl.tasks.sources import load_tasks
 from evojax_mtl.tasks.streaming import Resident
 from evojax_mtl.tasks.task import SPLITS, Task
+from evojax_mtl.tasks.text_dataset import ResidentTexts
+from evojax_mtl.tasks.texts import Corpus, TextTask
 
 SIDE, CLASSES, EXAMPLES = 6, 3, 20
 
@@ -99,13 +101,33 @@ def easy_scenes() -> ResidentScenes:
 
 
 @lru_cache
-def data_of(method: str) -> Resident | ResidentScenes | Tables:
-    """The easy problem that a method is for: images, scenes or tables."""
+def easy_texts() -> ResidentTexts:
+    """Texts of some length; whether two of the words are in them is asked."""
+    rng = np.random.default_rng(0)
+    count, length, words = CLASSES * EXAMPLES, 6, 9
+    tokens = rng.integers(3, words, (count, length)).astype(np.int32)
+    labels = {name: rng.integers(0, 2, count).astype(np.int8) for name in "ab"}
+    for word, own in enumerate(labels.values(), 1):
+        for row in np.flatnonzero(own):
+            tokens[row, rng.integers(word - 1, length, 1)] = word
+    vectors = rng.normal(size=(words, 8)).astype(np.float32)
+    vectors[0] = 0
+    rows = dict(zip(SPLITS, np.split(np.arange(count), [30, 42]), strict=True))
+    names = tuple(f"word-{word}" for word in range(1, words))
+    corpus = Corpus("easy", names, vectors, tokens, labels, rows)
+    return ResidentTexts([TextTask(name, corpus, name) for name in labels])
+
+
+@lru_cache
+def data_of(method: str) -> Resident | ResidentScenes | ResidentTexts | Tables:
+    """The easy problem that a method is for: images, scenes, texts or tables."""
     entry = entry_of(method)
     if entry.data == "images":
         return easy_data()
     if entry.data == "scenes":
         return easy_scenes()
+    if entry.data == "texts":
+        return easy_texts()
     return Tables(entry.configure("tiny"), load_tasks(entry.tasks))
 
 
