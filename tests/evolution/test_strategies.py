@@ -1,5 +1,7 @@
 """Strategies that evolve points of the unit cube."""
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +24,9 @@ def fitness(values):
     return 1 - near - 0.5 * (found["c"] != 1)
 
 
-def best_of(name, seed=0):
-    """Best fitness of each generation, all of it one compiled program."""
+@lru_cache
+def search(name):
+    """Best fitness of each generation by a key, all of it one compiled program."""
     strategy = find_strategy(name, SPACE, PEOPLE, 2)
 
     @jax.jit
@@ -39,39 +42,22 @@ def best_of(name, seed=0):
 
         return jax.lax.scan(generation, (state, values), jnp.stack(keys))[1]
 
-    return np.asarray(run(jax.random.key(seed)))
+    return run
 
 
 @pytest.mark.parametrize("name", ["neat", "CMA_ES", "DifferentialEvolution"])
 def test_it_finds_more_than_as_many_random_points(name):
     budget = PEOPLE * GENERATIONS
-    random = np.median(
-        [
-            fitness(SPACE.sample(jax.random.key(seed), (budget,))).max()
-            for seed in range(9)
-        ]
-    )
-    found = best_of(name)
-    assert found.max() > max(0.97, random)
+    random = fitness(SPACE.sample(jax.random.key(1), (budget,))).max()
+    found = np.asarray(search(name)(jax.random.key(0)))
+    assert found.max() > max(0.97, float(random))
     assert found[-1] > found[0]
 
 
 def test_elites_of_neat_are_never_lost():
-    assert (np.diff(best_of("neat", 1)) >= 0).all()
-
-
-def test_with_two_objectives_species_rank_by_pareto_fronts():
-    # of equal fitness the smallest is the elite, and as fit ones before it breed
-    strategy = find_strategy("neat", SPACE, PEOPLE, 1)
-    state, values = jax.jit(strategy.init, static_argnums=1)(jax.random.key(0), PEOPLE)
-    state = state.replace(species=jnp.zeros(PEOPLE, jnp.int32))
-    small, rates = -values[:, 0], RATES.replace(mutate=0.0, crossover=0.0)
-    rates = rates.replace(truncation=0.95)
-    evolve = jax.jit(strategy.evolve)
-    key, equal = jax.random.key(1), jnp.ones(PEOPLE)
-    _, after = evolve(key, rates, state, values, equal, small)
-    kept = np.asarray(values)[np.argmax(small)]
-    np.testing.assert_array_equal(after, np.tile(kept, (PEOPLE, 1)))
+    for seed in range(3):
+        best = np.asarray(search("neat")(jax.random.key(seed)))
+        assert (np.diff(best) >= 0).all()
 
 
 @pytest.mark.parametrize(

@@ -76,17 +76,10 @@ def by_hand(case, individual):
 
 def test_an_individual_is_trained_as_its_table_says(case):
     values = case.search.space.decode(case.init().values)
-    # one for each optimiser, of different widths
-    chosen = [
-        int(np.flatnonzero(values["optimizer"] == o)[0])
-        for o in range(len(OPTIMIZERS))
-        if (values["optimizer"] == o).any()
-    ][:2]
-    assert len(chosen) == 2
-    state, _ = case.run(0, 1)
-    for individual in chosen:
-        _, scores = by_hand(case, individual)
-        np.testing.assert_allclose(state.scores[individual], scores, atol=1e-6)
+    others = np.flatnonzero(values["optimizer"] != OPTIMIZERS.index("adam"))
+    individual, state = int(others[0]), case.run(0, 1)[0]
+    _, scores = by_hand(case, individual)
+    np.testing.assert_allclose(state.scores[individual], scores, atol=1e-6)
 
 
 def test_the_best_of_all_generations_is_the_result(case):
