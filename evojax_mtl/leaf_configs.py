@@ -132,7 +132,7 @@ _TINY: dict[str, Any] = {
     "species": 1,
     "iterations": 40,
     "batch": 16,
-    "evaluation_batch": 16,
+    "evaluation_batch": 48,
     "layers": 1,
     "recurrent": "gru",
     "fewest_units": 4,

@@ -20,6 +20,7 @@ from evojax_mtl.tasks.texts import Corpus, TextTask
 
 SIDE, CLASSES, EXAMPLES = 6, 3, 60
 SCENES, PIXELS = 60, 24
+TEXTS, LENGTH = 240, 6
 
 
 def labels() -> list[str]:
@@ -105,17 +106,18 @@ def easy_scenes() -> ResidentScenes:
 
 @lru_cache
 def easy_texts() -> ResidentTexts:
-    """Texts of some length; whether two of the words are in them is asked."""
+    """Texts of four to six words; whether two of the words are in them is asked."""
     rng = np.random.default_rng(0)
-    count, length, words = CLASSES * EXAMPLES, 6, 9
-    tokens = rng.integers(3, words, (count, length)).astype(np.int32)
-    labels = {name: rng.integers(0, 2, count).astype(np.int8) for name in "ab"}
+    words = 9
+    tokens = rng.integers(3, words, (TEXTS, LENGTH)).astype(np.int32)
+    tokens[np.arange(LENGTH) >= rng.integers(4, LENGTH + 1, (TEXTS, 1))] = 0
+    labels = {name: rng.integers(0, 2, TEXTS).astype(np.int8) for name in "ab"}
     for word, own in enumerate(labels.values(), 1):
-        for row in np.flatnonzero(own):
-            tokens[row, rng.integers(word - 1, length, 1)] = word
+        rows = np.flatnonzero(own)
+        tokens[rows, 2 * word - rng.integers(1, 3, len(rows))] = word
     vectors = rng.normal(size=(words, 8)).astype(np.float32)
     vectors[0] = 0
-    rows = dict(zip(SPLITS, np.split(np.arange(count), [30, 42]), strict=True))
+    rows = dict(zip(SPLITS, np.split(np.arange(TEXTS), [144, 192]), strict=True))
     names = tuple(f"word-{word}" for word in range(1, words))
     corpus = Corpus("easy", names, vectors, tokens, labels, rows)
     return ResidentTexts([TextTask(name, corpus, name) for name in labels])
