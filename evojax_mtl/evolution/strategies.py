@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from evojax_mtl.errors import UserError, unknown
 from evojax_mtl.evolution import neat
 from evojax_mtl.evolution.neat.rates import Rates
+from evojax_mtl.evolution.neat.reproduction import finite
 from evojax_mtl.evolution.pareto import scores
 from evojax_mtl.genomes.hyperparameters import NO_GENES, Space
 
@@ -67,7 +68,7 @@ class Strategy(Protocol):
           rates: NEAT's, traced.
           state: as ``init`` or this made it.
           values: the population that was scored.
-          fitness: of each, finite, greater is better.
+          fitness: of each, greater is better; one that is not finite is the worst.
           secondary: a second objective, greater is better; None for one alone.
         """
         ...
@@ -145,7 +146,8 @@ class EvosaxStrategy:
     ) -> tuple[Any, Values]:
         """See ``Strategy.evolve``."""
         tell_key, ask_key = jax.random.split(key)
-        state, _ = self.algorithm.tell(tell_key, values, -fitness, state, self.params)
+        cost = -finite(fitness)
+        state, _ = self.algorithm.tell(tell_key, values, cost, state, self.params)
         values, state = self.algorithm.ask(ask_key, state, self.params)
         return state, values
 

@@ -384,7 +384,7 @@ class LEAF:
             Rates(add_node=0.0, add_connection=0.0, **rates),
             state.strategy,
             state.values,
-            jnp.where(state.failed, 0, state.scores.mean(1)),
+            jnp.where(state.failed, -jnp.inf, state.scores.mean(1)),
             secondary,
         )
         return state.replace(
