@@ -16,9 +16,12 @@ from evojax_mtl.tasks.dense_dataset import ResidentScenes
 from evojax_mtl.tasks.sources import load_tasks
 from evojax_mtl.tasks.streaming import Resident
 from evojax_mtl.tasks.task import SPLITS, Task
+from evojax_mtl.tasks.text_dataset import ResidentTexts
+from evojax_mtl.tasks.texts import Corpus, TextTask
 
 SIDE, CLASSES, EXAMPLES = 6, 3, 60
 SCENES, PIXELS = 60, 24
+TEXTS, LENGTH = 240, 6
 
 
 def labels() -> list[str]:
@@ -102,13 +105,34 @@ def easy_scenes() -> ResidentScenes:
 
 
 @lru_cache
-def data_of(method: str) -> Resident | ResidentScenes | Tables:
-    """The easy problem that a method is for: images, scenes or tables."""
+def easy_texts() -> ResidentTexts:
+    """Texts of four to six words; whether two of the words are in them is asked."""
+    rng = np.random.default_rng(0)
+    words = 9
+    tokens = rng.integers(3, words, (TEXTS, LENGTH)).astype(np.int32)
+    tokens[np.arange(LENGTH) >= rng.integers(4, LENGTH + 1, (TEXTS, 1))] = 0
+    labels = {name: rng.integers(0, 2, TEXTS).astype(np.int8) for name in "ab"}
+    for word, own in enumerate(labels.values(), 1):
+        rows = np.flatnonzero(own)
+        tokens[rows, 2 * word - rng.integers(1, 3, len(rows))] = word
+    vectors = rng.normal(size=(words, 8)).astype(np.float32)
+    vectors[0] = 0
+    rows = dict(zip(SPLITS, np.split(np.arange(TEXTS), [144, 192]), strict=True))
+    names = tuple(f"word-{word}" for word in range(1, words))
+    corpus = Corpus("easy", names, vectors, tokens, labels, rows)
+    return ResidentTexts([TextTask(name, corpus, name) for name in labels])
+
+
+@lru_cache
+def data_of(method: str) -> Resident | ResidentScenes | ResidentTexts | Tables:
+    """The easy problem that a method is for: images, scenes, texts or tables."""
     entry = entry_of(method)
     if entry.data == "images":
         return easy_data()
     if entry.data == "scenes":
         return easy_scenes()
+    if entry.data == "texts":
+        return easy_texts()
     return Tables(entry.configure("tiny"), load_tasks(entry.tasks))
 
 
