@@ -153,6 +153,30 @@ class CMConfig(CoDeepNEATConfig):
     """Modules side by side at each depth, the largest K (modules)."""
 
 
+@dataclass(frozen=True)
+class CMSRConfig(CoDeepNEATConfig):
+    """Coevolution of modules and of one routing of them that all tasks share.
+
+    Raises:
+      UserError: if a field is out of its bounds, or the populations are too small.
+    """
+
+    nodes: int = option(12, low=1)
+    """Modules that a blueprint may have (modules)."""
+
+    initial_nodes: int = option(5, low=1)
+    """Mean number of modules of the initial blueprints (modules)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds, and that the initial blueprints fit."""
+        super().__post_init__()
+        if self.initial_nodes > self.nodes:
+            raise UserError(
+                f"--initial-nodes: found {self.initial_nodes}, must be at most --nodes,"
+                f" {self.nodes}"
+            )
+
+
 _TINY: dict[str, Any] = {
     "generations": 3,
     "finals": 1,
@@ -178,8 +202,8 @@ _TINY: dict[str, Any] = {
 _SMALL = _TINY | {
     "generations": 4,
     "finalists": 1,
-    "networks": 6,
-    "iterations": 40,
+    "networks": 5,
+    "iterations": 35,
     "modules": 12,
     "species": 3,
     "tables": 6,
@@ -220,6 +244,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
 # ``paper`` keeps the defaults; where the paper tells numbers, they are these.
 CoDeepNEATConfig.presets = _PRESETS
 CMConfig.presets = {
-    scale: fields | ({"rows": 2} if scale == "tiny" else {})
-    for scale, fields in _PRESETS.items()
+    "tiny": _TINY | {"rows": 2},
+    "smoke": _SMALL | {"rows": 3},
+    **{scale: _PRESETS[scale] for scale in ("laptop", "study", "paper")},
+}
+CMSRConfig.presets = {
+    "tiny": _TINY | {"nodes": 3, "initial_nodes": 2},
+    "smoke": _SMALL | {"nodes": 8, "initial_nodes": 4},
+    **{scale: _PRESETS[scale] for scale in ("laptop", "study", "paper")},
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
-from evojax_mtl.codeepneat_configs import CMConfig
+from evojax_mtl.codeepneat_configs import CMConfig, CMSRConfig
 from evojax_mtl.configs import (
     SCALES,
     CTRConfig,
@@ -147,6 +147,13 @@ METHODS: dict[str, Method] = {
             _LIANG_2018,
             CMConfig,
             "cm:CM",
+        ),
+        _assembled(
+            "cmsr",
+            "coevolution of modules and of one routing that all tasks share",
+            _LIANG_2018,
+            CMSRConfig,
+            "cmsr:CMSR",
         ),
         _of_cells(
             "emt-nas",

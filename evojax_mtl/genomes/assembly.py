@@ -339,6 +339,28 @@ def node_space(species: int) -> Space:
     return Space((Choice("species", tuple(range(species))), Flag("shared")))
 
 
+def repaired(
+    blueprints: Graph, alive: Bool[Array, "S"], moved: Int[Array, "S"]
+) -> tuple[Graph, Int[Array, ""]]:
+    """Blueprints whose pointers are to living species, and how many have changed.
+
+    Args:
+      blueprints: many, whose nodes' genes are those of ``node_space``.
+      alive: the species there are.
+      moved: for each place of a species, where to look for it now. What is not alive
+        there either counts on among the living ones.
+    """
+    places = alive.shape[0]
+    order, count = ordered(alive)
+    pointer = node_space(places).decode(blueprints.genes)["species"]
+    now = moved[pointer]
+    now = jnp.where(alive[now], now, order[now % count])
+    changed = graphs.inner(blueprints) & (now != pointer)
+    value = jnp.where(changed, (now + 0.5) / places, blueprints.genes[..., 0])
+    genes = blueprints.genes.at[..., 0].set(value)
+    return blueprints.replace(genes=genes), changed.sum()
+
+
 def _longest(graph: Graph) -> Int[Array, "N"]:
     """Nodes on the longest path from the input to each node, itself included."""
     source, target = graphs.ends(graph)
@@ -361,28 +383,24 @@ def blueprint(
     space: Space,
     modules: Graph,
     chosen: Int[Array, "S"],
-    alive: Bool[Array, "S"],
     graph: Graph,
     table: dict[str, Array],
-) -> tuple[Network, Int[Array, ""]]:
-    """CMSR's network, and how many pointers to dead species were repaired.
+) -> tuple[Network, Bool[Array, "S"]]:
+    """CMSR's network, and the species whose modules are in it.
 
-    A pointer to a species that does not live counts on among the living ones.
+    Pointers must be to living species; see ``repaired``.
 
     Args:
       maps: sizes; ``depth`` is the most final layers that may pool.
       space: hyperparameters of a layer.
       modules: the population.
       chosen: one module of each species.
-      alive: the species there are.
       graph: the blueprint; its nodes' genes are those of ``node_space``.
       table: the decoded hyperparameters of the network.
     """
-    order, count = ordered(alive)
-    genes = node_space(alive.shape[0]).decode(graph.genes[FIXED:])
+    genes = node_space(chosen.shape[0]).decode(graph.genes[FIXED:])
     pointer, there = genes["species"], graphs.inner(graph)[FIXED:]
-    dead = there & ~alive[pointer]
-    held = chosen[jnp.where(dead, order[pointer % count], pointer)]
+    held = chosen[pointer]
     slots_count = there.shape[0]
     placed = jax.tree.map(lambda x: x[held], modules)
     base = first_nodes(slots_count, slots_count, modules)
@@ -410,4 +428,5 @@ def blueprint(
         edge=graph.enabled & ((target == OUTPUT) | (degree[target] > 1)),
         merge=resolution,
     )
-    return embed(maps, space, placed, slots, links, table), dead.sum()
+    uses = jnp.zeros(chosen.shape, bool).at[pointer].max(there)
+    return embed(maps, space, placed, slots, links, table), uses

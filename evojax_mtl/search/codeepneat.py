@@ -192,12 +192,10 @@ class CoDeepNEAT:
     ) -> CoDeepNEATState:
         """The initial populations and the first generation's networks."""
         slots = np.array(self.slots())
-        # a layer, another, the final one, a merge, and what comes from above
-        rows = 5 * slots + 1
-        weights = int(slots.sum()) * self.channels.largest // 2
-        return self._initial(
-            key, hyperparameters, tuple(int(r) for r in rows), max(weights, 1)
-        )
+        # a slot has a layer or two, a final one, and what comes from above
+        rows = tuple(int(r) for r in 4 * slots + 1)
+        weights = (int(slots.sum()) // 2 + 2) * self.channels.largest
+        return self._initial(key, hyperparameters, rows, weights)
 
     def _initial(
         self,
@@ -223,7 +221,7 @@ class CoDeepNEAT:
         first = jax.tree.map(lambda x: x[0], assembled.network)
         model = self.model(rows, weights)
         params = model.init(keys[5], first)
-        nobody = jnp.full(self.tasks, NONE)
+        nobody = jnp.full(self.tasks, NONE, jnp.float32)
         return CoDeepNEATState(
             key=keys[0],
             generation=jnp.int32(0),
@@ -241,7 +239,7 @@ class CoDeepNEAT:
                 jax.tree.map(
                     lambda x: jnp.broadcast_to(x, (config.finalists, *x.shape)), first
                 ),
-                jnp.full(config.finalists, NONE),
+                jnp.full(config.finalists, NONE, jnp.float32),
             ),
             best=Found(params, first, nobody),
             progress=jnp.int32(0),

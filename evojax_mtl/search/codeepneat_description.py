@@ -11,7 +11,6 @@ from evojax_mtl.architectures.layers import (
     KERNELS,
     MERGE,
     Network,
-    weighted,
 )
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 from evojax_mtl.search.description import merge_shares
@@ -167,14 +166,15 @@ def _ends(network: Network) -> tuple[dict[int, int], dict[int, int]]:
 
 def _parameters(search: Any, params: Any, network: Network) -> int:
     """Weights in use: kernels and biases, the scales of merges, decoders."""
-    own = np.asarray(weighted(network))
-    layers = network.layers
+    architecture, layers = network.architecture, network.layers
+    own = np.arange(len(architecture.slot)) == architecture.slot
+    own &= architecture.active & (architecture.operation > MERGE)
     sides = np.array(KERNELS)[layers.kernel]
     each = layers.filters * (sides**2 * layers.inputs + 1)
     features = params["heads"]["kernel"].shape[1]
     heads = sum((features + 1) * classes for classes in search.classes)
-    target = network.architecture.target[: search.links()]
-    target = target[network.architecture.edge[: search.links()]]
+    target = architecture.target[: search.links()]
+    target = target[architecture.edge[: search.links()]]
     counts = np.bincount(target)
     merges = int(counts[counts > 1].sum())
     return int(each[own].sum()) + heads + search.tasks * merges
