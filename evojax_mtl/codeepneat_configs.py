@@ -61,6 +61,9 @@ class CoDeepNEATConfig(ImageConfig):
     filters: int = option(64, low=1)
     """Widest layer (channels)."""
 
+    largest_kernel: int = option(7, low=1, high=7)
+    """Largest of the kernels 1, 3, 5 and 7 that layers may have, odd (pixels)."""
+
     buckets: int = option(3, low=1)
     """Widths that are computed, each half of the next; those between are masked
     (widths)."""
@@ -113,6 +116,10 @@ class CoDeepNEATConfig(ImageConfig):
     def __post_init__(self) -> None:
         """Checks the bounds, and that they fit together."""
         super().__post_init__()
+        if self.largest_kernel % 2 == 0:
+            raise UserError(
+                f"--largest-kernel: found {self.largest_kernel}, must be 1, 3, 5 or 7"
+            )
         if self.fewest_filters > self.filters:
             raise UserError(
                 f"--fewest-filters: found {self.fewest_filters}, must be at most the "
@@ -189,6 +196,7 @@ _TINY: dict[str, Any] = {
     "tables": 4,
     "layers": 2,
     "depth": 2,
+    "largest_kernel": 3,
     "fewest_filters": 2,
     "filters": 4,
     "buckets": 1,
@@ -209,6 +217,7 @@ _SMALL = _TINY | {
     "tables": 6,
     "layers": 4,
     "depth": 3,
+    "largest_kernel": 5,
     "fewest_filters": 4,
     "filters": 16,
     "buckets": 2,
@@ -229,6 +238,7 @@ _LARGE = _SMALL | {
     "modules": 20,
     "tables": 10,
     "depth": 4,
+    "largest_kernel": 7,
     "filters": 32,
     "buckets": 3,
     "max_tasks": 10,

@@ -72,21 +72,31 @@ class Network(Pytree):
     module: Int[Array, "*n N"]
 
 
-def operation_of(kernel: Any, bucket: Any, image: Any, buckets: int) -> Any:
+def operation_of(
+    kernel: Any, bucket: Any, image: Any, kernels: int, buckets: int
+) -> Any:
     """The operation of a convolution.
 
     Args:
       kernel: index into ``KERNELS``.
       bucket: index of its bucket.
       image: whether it reads an image alone.
+      kernels: how many of them there are.
       buckets: how many there are.
     """
-    return 1 + (image * len(KERNELS) + kernel) * buckets + bucket
+    return 1 + (image * kernels + kernel) * buckets + bucket
 
 
-def convolutions(buckets: Sequence[int]) -> list[tuple[int, int, bool]]:
+def convolutions(
+    kernels: Sequence[int], buckets: Sequence[int]
+) -> list[tuple[int, int, bool]]:
     """Kernel side, output channels, and whether an image is read, by operation."""
-    return [(k, b, image) for image in (False, True) for k in KERNELS for b in buckets]
+    return [(k, b, image) for image in (False, True) for k in kernels for b in buckets]
+
+
+def kernels_to(largest: int) -> tuple[int, ...]:
+    """The ``KERNELS`` that are no larger."""
+    return tuple(k for k in KERNELS if k <= largest)
 
 
 def bucket_of(filters: Int[Array, "..."], buckets: Sequence[int]) -> Int[Array, "..."]:

@@ -33,7 +33,6 @@ from jaxtyping import Array, Bool, Int
 from evojax_mtl.architectures.layers import (
     ACTIVATIONS,
     INITIALIZERS,
-    KERNELS,
     Layers,
     Network,
     bucket_of,
@@ -59,11 +58,13 @@ class Maps:
       channels: of an image.
       buckets: numbers of channels that convolutions compute, ascending; the last is
         that of the buffers.
+      kernels: sides of the kernels that layers may have.
       depth: final layers, one after the other, that may pool.
     """
 
     size: tuple[int, int]
     channels: int
+    kernels: tuple[int, ...]
     buckets: tuple[int, ...]
     depth: int
 
@@ -106,18 +107,22 @@ class Links(Pytree):
 
 
 def layer_space(
-    filters: tuple[int, int], dropout: float, decay: tuple[float, float]
+    kernels: tuple[int, ...],
+    filters: tuple[int, int],
+    dropout: float,
+    decay: tuple[float, float],
 ) -> Space:
     """Hyperparameters of a layer; see Liang 2018, 3.1.
 
     Args:
+      kernels: sides that kernels may have, the first of ``KERNELS``.
       filters: fewest and most channels.
       dropout: largest rate.
       decay: weakest and strongest L2 regularisation.
     """
     return Space(
         (
-            Choice("kernel", KERNELS),
+            Choice("kernel", kernels),
             Choice("activation", ACTIVATIONS),
             Integer("filters", *filters),
             Real("dropout", 0.0, dropout),
@@ -245,7 +250,9 @@ def embed(
     inputs = jnp.zeros_like(inputs).at[slot].max(inputs)[slot]
     kernel = per_node([0, 0], 0, genes["kernel"], table.get("kernel", 0))
     bucket = bucket_of(filters, maps.buckets)
-    operation = operation_of(kernel, bucket, ~full, len(maps.buckets))
+    operation = operation_of(
+        kernel, bucket, ~full, len(maps.kernels), len(maps.buckets)
+    )
     activation = table.get("activation", LINEAR)
     dropout = table.get("dropout", 0.0)
     return Network(

@@ -326,8 +326,9 @@ def _backward_pass(
         return jax.lax.fori_loop(0, jnp.where(passes, count, 0), add, (g, edges))
 
     def output(p, carry):
+        g, edges = carry
         node = at(schedule.output, p)
-        return scatter(last, *carry, node, at(gradient, p), jnp.array(True))
+        return scatter(last, g, edges, node, at(gradient, p), jnp.array(True))
 
     gradients = jax.tree.map(jnp.zeros_like, params)
     carry = (cleared(last), jnp.zeros_like(weights))

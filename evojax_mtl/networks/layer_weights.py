@@ -33,10 +33,12 @@ class Channels:
 
     Attributes:
       image: channels of an image.
+      kernels: sides of the kernels that layers may have.
       buckets: output channels, ascending; the last is that of every map.
     """
 
     image: int
+    kernels: tuple[int, ...]
     buckets: tuple[int, ...]
 
     @property
@@ -47,12 +49,12 @@ class Channels:
     @property
     def largest(self) -> int:
         """Weights of the largest kernel, ``M``."""
-        return max(KERNELS) ** 2 * self.map**2
+        return max(self.kernels) ** 2 * self.map**2
 
     @property
     def operations(self) -> list[tuple[int, int, int]]:
         """Kernel side, input and output channels, by operation after the merge."""
-        found = convolutions(self.buckets)
+        found = convolutions(self.kernels, self.buckets)
         return [(k, self.image if image else self.map, o) for k, o, image in found]
 
 

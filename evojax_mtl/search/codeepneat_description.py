@@ -47,11 +47,9 @@ def _layers(network: Network, nodes: np.ndarray) -> list[dict[str, Any]]:
                 "activation": ACTIVATIONS[int(layers.activation[node])],
                 "filters": int(layers.filters[node]),
                 "dropout": round(float(layers.dropout[node]), 4),
-                "decay": float(np.format_float_positional(
-                    layers.decay[node], precision=3, fractional=False
-                )),
+                "decay": float(f"{float(layers.decay[node]):.3g}"),
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -107,7 +105,9 @@ def _routing(
     architecture, links = network.architecture, search.links()
     level = architecture.resolution
     active = np.flatnonzero(architecture.edge[:links])
-    source, target = architecture.source[active], architecture.target[active]
+    source, target = (
+        np.asarray(x)[active] for x in (architecture.source, architecture.target)
+    )
     shares = dict(
         zip(active.tolist(), merge_shares(scales[active], target), strict=True)
     )
