@@ -133,5 +133,7 @@ class Search(Protocol):
 
         ``module`` counts from 0 (drawn as M1), ``weight`` is the edge's share of the
         soft merge in ``[0, 1]``, ``adapters`` the number of 2x2 max-pools on it.
+        Where modules were found too ``modules`` lists them, with nodes of the kind
+        ``operation`` and edges without weights.
         """
         ...
