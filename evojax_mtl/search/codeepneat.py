@@ -26,7 +26,8 @@ result is the snapshot of highest validation accuracy of any network. Differs fr
 paper, which then trains the winner once more.
 
 All networks of all generations are run by one compiled program: assembly fills tables
-and the tape runs any.
+and the tape runs any. ``jax.vmap`` runs searches one after the other, as the networks
+of one are.
 """
 
 from typing import Any
@@ -34,6 +35,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.compiling import BRIEF, HASTY, Options
@@ -83,6 +85,9 @@ class CoDeepNEAT(Populations):
         self, key: Array, hyperparameters: Hyperparameters, data: Dataset
     ) -> CoDeepNEATState:
         """The initial populations and the first generation's networks."""
+        return sequential_vmap(self._init)(key, hyperparameters)
+
+    def _init(self, key: Array, hyperparameters: Hyperparameters) -> CoDeepNEATState:
         slots = np.array(self.slots())
         # a slot has a layer or two, a final one, and what comes from above
         rows = tuple(int(r) for r in 4 * slots + 1)
@@ -190,10 +195,21 @@ class CoDeepNEAT(Populations):
         stop: Array | int,
     ) -> tuple[CoDeepNEATState, Metrics]:
         """See ``Search.advance``."""
+        start, stop = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
+        advance = sequential_vmap(self._advance)
+        return advance(state, hyperparameters, data, start, stop)
+
+    def _advance(
+        self,
+        state: CoDeepNEATState,
+        hyperparameters: Hyperparameters,
+        data: Dataset,
+        start: Array,
+        stop: Array,
+    ) -> tuple[CoDeepNEATState, Metrics]:
         config, span, iterations = self.config, self._span(data), self.config.iterations
         model = self.model(state.rows, state.weights)
         key = jax.random.fold_in(state.key, state.generation)
-        stop = jnp.asarray(stop, jnp.int32)
 
         def one_network(carry):
             tick, state = carry
@@ -239,8 +255,9 @@ class CoDeepNEAT(Populations):
             )
             return n * span + end, state
 
-        begin = (jnp.asarray(start, jnp.int32), state)
-        _, state = jax.lax.while_loop(lambda carry: carry[0] < stop, one_network, begin)
+        _, state = jax.lax.while_loop(
+            lambda carry: carry[0] < stop, one_network, (start, state)
+        )
         last = jnp.equal(stop, self.ticks(data))
         rates = self._rates(hyperparameters)
         return self._selected(key, state, rates, last)
@@ -372,6 +389,9 @@ class CoDeepNEAT(Populations):
         self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Dataset
     ) -> Float[Array, "T"]:
         """Accuracy of the result on the test split."""
+        return sequential_vmap(self._test)(state, data)
+
+    def _test(self, state: CoDeepNEATState, data: Dataset) -> Float[Array, "T"]:
         state, size = self.final_state(state), self.config.batch
         model = self.model(state.rows, state.weights)
         lists = model.lists(state.network)
