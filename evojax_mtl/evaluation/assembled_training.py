@@ -14,7 +14,6 @@ from evojax_mtl.evaluation.classification import correct, cross_entropy
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.evaluation.training import Tally
 from evojax_mtl.networks.assembled import AssembledNetworks, Lists
-from evojax_mtl.networks.layer_weights import decay_of
 from evojax_mtl.networks.supernet import finite_networks
 from evojax_mtl.tasks.dataset import Batch, Targets
 
@@ -69,8 +68,7 @@ def train_or_score(
     def step(params, state):
         (slopes,) = pull(wanted)
         kernels = params["layers"]["kernels"]
-        decay = decay_of(lists.network, lists.lies, model.capacity)
-        decayed = slopes["layers"]["kernels"] + 2 * decay * kernels
+        decayed = slopes["layers"]["kernels"] + 2 * lists.decay * kernels
         slopes = slopes | {"layers": slopes["layers"] | {"kernels": decayed}}
         return apply_gradients(transformation, slopes, state, params, learning_rate)
 

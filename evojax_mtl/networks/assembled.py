@@ -32,11 +32,13 @@ class Lists(Pytree):
       network: the network.
       schedule: its work lists.
       lies: where its weights lie.
+      decay: L2 regularisation of each weight.
     """
 
     network: Network
     schedule: Schedule
     lies: Layout
+    decay: Float[Array, "F"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class AssembledNetworks:
         one = jax.tree.map(lambda x: x[None], network.architecture)
         inputs = jnp.zeros(1, jnp.int32)
         work = schedule(one, inputs, self.rows, input_count=1, stems=False)
-        return Lists(network, work, layer_weights.layout(network, self.channels))
+        lies = layer_weights.layout(network, self.channels)
+        decay = layer_weights.decay_of(network, lies, self.capacity)
+        return Lists(network, work, lies, decay)
 
     def init(self, key: Array, network: Network) -> dict[str, Any]:
         """Random weights; all scales of soft merges are equal."""

@@ -173,3 +173,15 @@ def test_what_is_compared_has_everything():
     assert set(np.asarray(layers.kernel)[convolves]) == set(range(len(KERNELS)))
     into = np.bincount(table.target[table.edge])
     assert (into[4:] > 1).any(), "no layer adds up what it reads"
+
+
+def test_l2_weighs_each_kernel_by_its_own_strength():
+    network = grown(jax.random.split(jax.random.key(SEED), 4)[0])
+    lies = layer_weights.layout(network, MODEL.channels)
+    found = np.asarray(layer_weights.decay_of(network, lies, MODEL.capacity))
+    expected = np.zeros_like(found)
+    for node in np.flatnonzero(lies.size):
+        begin, size = int(lies.begin[node]), int(lies.size[node])
+        expected[begin : begin + size] = network.layers.decay[node]
+    assert len(set(expected)) > 3
+    np.testing.assert_array_equal(found, expected)

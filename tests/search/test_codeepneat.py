@@ -7,6 +7,7 @@ import pytest
 
 from evojax_mtl.architectures.layers import KERNELS
 from evojax_mtl.cli import main
+from evojax_mtl.networks import layer_weights
 from evojax_mtl.runs.drawings import draw
 from evojax_mtl.tasks.dataset import VALIDATION
 from tests.search.cases import assert_same_bits, compiled, same_bits
@@ -77,6 +78,22 @@ def test_the_best_networks_are_trained_on_in_the_end(case):
     assert max(jax.tree.leaves(moved)) < 0.1
     assert metrics["kept"].mean() >= begun.best.fitness.mean()
     assert search.finished(state) is False
+
+
+def test_l2_shrinks_kernels(cm):
+    state = cm.init()
+    rates = dict(cm.rates) | {"learning_rate": np.float32(0.03)}
+
+    def mean(strength):
+        layers = state.assembled.network.layers
+        layers = layers.replace(decay=jnp.full_like(layers.decay, strength))
+        network = state.assembled.network.replace(layers=layers)
+        begun = state.replace(assembled=state.assembled.replace(network=network))
+        after, _ = cm.advance(begun, rates, stop=cm.search.config.iterations)
+        used = layer_weights.layout(after.network, cm.search.channels).total
+        return np.abs(after.params["layers"]["kernels"][: int(used)]).mean()
+
+    assert mean(10.0) < 0.5 * mean(0.0)
 
 
 def test_it_ends_where_there_is_no_progress(cm):
