@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
+from evojax_mtl.codeepneat_configs import CMConfig, CMSRConfig
 from evojax_mtl.configs import (
     SCALES,
     CTRConfig,
@@ -112,6 +113,7 @@ def _maker(**shared: Any) -> Callable[..., Method]:
 
 
 _routed = _maker(mesh_axes=("tasks",))
+_assembled = _maker()
 _of_cells = _maker(mesh_axes=("population", "data"))
 _on_scenes = _maker(data="scenes", tasks="rooms")
 _on_texts = _maker(data="texts", tasks="remarks")
@@ -141,6 +143,20 @@ METHODS: dict[str, Method] = {
             _LIANG_2018,
             CTRConfig,
             "ctr:CTR",
+        ),
+        _assembled(
+            "cm",
+            "coevolution of modules, softly ordered by each task",
+            _LIANG_2018,
+            CMConfig,
+            "cm:CM",
+        ),
+        _assembled(
+            "cmsr",
+            "coevolution of modules and of one routing that all tasks share",
+            _LIANG_2018,
+            CMSRConfig,
+            "cmsr:CMSR",
         ),
         _of_cells(
             "emt-nas",

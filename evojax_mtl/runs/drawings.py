@@ -93,6 +93,7 @@ def legend(modules: int) -> str:
 
 
 _SHORT = {
+    "convolution": "C",
     "separable": "S",
     "dilated": "D",
     "identity": "id",
@@ -102,9 +103,9 @@ _SHORT = {
 
 
 def short_name(operation: str) -> str:
-    """Of an operation of cells: ``S5`` for ``separable_5x5``, ``max``, ``id``."""
+    """Of an operation: ``S5`` for ``separable_5x5``, ``C3``, ``max``, ``id``."""
     kind, *rest = operation.split("_")
-    size = rest[-1][0] if kind in ("separable", "dilated") else ""
+    size = rest[-1][0] if kind in ("separable", "dilated", "convolution") else ""
     return _SHORT.get(kind, kind) + size
 
 
@@ -198,6 +199,11 @@ def _node(node: dict[str, Any], centre: Point) -> str:
     if node["kind"] == "operation":
         number, told = int(node["operation"]), str(node["name"]).replace("_", " ")
         label = short_name(str(node["name"]))
+        if "filters" in node:
+            told += (
+                f", {node['filters']} filters, {node['activation']}, "
+                f"dropout {node['dropout']:.2f}"
+            )
     else:
         number = int(node["module"])
         label = told = f"M{number + 1}"

@@ -206,6 +206,11 @@ class Program:
             return grown
         return jax.device_put(grown, self._searches)
 
+    def finished(self, state: Any) -> bool:
+        """Whether the search has ended before its last generation."""
+        finished = getattr(self.search, "finished", None)
+        return finished is not None and finished(state)
+
     def members(self, state: Any) -> list[Any]:
         """The state of each search, on the host."""
         if not self.batched:

@@ -81,6 +81,7 @@ def _one(record: Record) -> list[str]:
         sections.sweep_table(record),
         sections.task_table([record]),
         sections.routings(record, "Routings found"),
+        sections.modules(record),
         sections.settings(record),
     ]
 

@@ -111,9 +111,13 @@ class Runner:
         self._summarise("running", position)
         generations, ticks = self.settings.config.generations, self.program.ticks
         with Progress(generations, ticks) as progress:
+            ended = position.tick == 0 and self.program.finished(state)
             while position.generation < generations and not self.interrupt.signal:
+                if ended:
+                    break
                 state, position = self._generation(state, position, progress)
-        if position.generation < generations:
+                ended = position.tick == 0 and self.program.finished(state)
+        if position.generation < generations and not ended:
             self._save(state, position)
             self._summarise("interrupted", position)
             print(
@@ -123,6 +127,13 @@ class Runner:
                 flush=True,
             )
             return self.interrupt.status
+        if position.generation < generations:
+            print(
+                f"ended after generation {position.generation} of {generations}: "
+                "no more progress",
+                flush=True,
+            )
+            self._save(state, position)
         self._finish(state, position)
         return 0
 

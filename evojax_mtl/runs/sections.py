@@ -245,6 +245,27 @@ def routings(record: Record, title: str) -> str:
     )
 
 
+def modules(record: Record) -> str:
+    """A drawing of every module that the networks found are assembled from."""
+    searches = record.best.get("searches", [record.best])
+    found = searches[0].get("modules", [])
+    if not found:
+        return ""
+    cards = []
+    for module in found:
+        count = sum(node["kind"] == "operation" for node in module["nodes"])
+        cards.append(
+            f'<div class="card"><header><h3>{escape(str(module["name"]))}</h3>'
+            f"<span>{count} layer{'' if count == 1 else 's'}</span></header>"
+            f"{draw(module)}</div>"
+        )
+    note = '<p class="note">The last layer of each is its final one.</p>'
+    return (
+        f"<h2>Modules</h2>{note}{operation_legend(found)}"
+        f'<div class="routings">{"".join(cards)}</div>'
+    )
+
+
 def _size(network: dict[str, Any]) -> str:
     if "parameters" in network:
         return f"{network['parameters']:,} parameters"

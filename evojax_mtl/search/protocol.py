@@ -20,7 +20,9 @@ class Search(Protocol):
     that a runner can stop inside a long one; ``step`` is ``advance`` over all of
     them. Both are one compiled program, whatever the topologies.
 
-    A search may have ``compiler``, options of XLA where ``advance`` compiles for CPU.
+    A search may have ``compiler``, options of XLA where ``advance`` compiles for CPU,
+    and ``finished(state)``, which tells between two generations whether the search has
+    ended before its last one (host side, in NumPy; the arrays as for ``grow``).
     """
 
     method: str
@@ -131,5 +133,7 @@ class Search(Protocol):
 
         ``module`` counts from 0 (drawn as M1), ``weight`` is the edge's share of the
         soft merge in ``[0, 1]``, ``adapters`` the number of 2x2 max-pools on it.
+        Where modules were found too ``modules`` lists them, with nodes of the kind
+        ``operation`` and edges without weights.
         """
         ...

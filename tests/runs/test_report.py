@@ -102,6 +102,23 @@ def test_report_escapes_what_users_name(two_runs):
     assert "script" not in Page((two_runs[0] / "report.html").read_text()).tags
 
 
+def test_report_draws_the_modules_that_networks_are_made_of(two_runs):
+    path = two_runs[0] / "best.json"
+    best = json.loads(path.read_text())
+    layer = {"kind": "operation", "operation": 1, "name": "convolution_3x3"}
+    layer |= {"filters": 12, "activation": "elu", "dropout": 0.25}
+    ends = [{"id": 0, "kind": "input"}, {"id": 1, "kind": "output"}]
+    edges = [{"source": 0, "target": 2}, {"source": 2, "target": 1}]
+    module = {"name": "module <1>", "nodes": [*ends, layer | {"id": 2}], "edges": edges}
+    path.write_text(json.dumps(best | {"modules": [module, module]}))
+    assert main(["report", str(two_runs[0])]) == 0
+    text = (two_runs[0] / "report.html").read_text()
+    page = Page(text)
+    assert page.classes.count("routing") == 3 + 2
+    for words in ("module &lt;1&gt;", "1 layer<", ">C3<", "12 filters, elu", "0.25"):
+        assert words in text
+
+
 def test_layout_keeps_direction_and_distance():
     nodes = list(range(12))
     edges = [(i, j) for i in nodes for j in nodes if i < j and (i * j) % 3 != 1]

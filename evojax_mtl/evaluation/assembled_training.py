@@ -1,0 +1,105 @@
+"""A training iteration, or a validation batch, of one assembled network.
+
+Shape legend: ``T`` tasks.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool
+
+from evojax_mtl.evaluation.classification import correct, cross_entropy
+from evojax_mtl.evaluation.optimizers import apply_gradients
+from evojax_mtl.evaluation.training import Tally
+from evojax_mtl.networks.assembled import AssembledNetworks, Lists
+from evojax_mtl.networks.supernet import finite_networks
+from evojax_mtl.tasks.dataset import Batch, Targets
+
+
+class Training(NamedTuple):
+    """What changes in a tick: weights, the optimiser's state, the tally."""
+
+    params: Any
+    optimizer: Any
+    tally: Tally
+
+
+def train_or_score(
+    model: AssembledNetworks,
+    transformation: optax.GradientTransformation,
+    lists: Lists,
+    learning_rate: Array | float,
+    sofar: Training,
+    batch: Batch,
+    targets: Targets,
+    key: Array,
+    trains: Bool[Array, ""],
+) -> Training:
+    """One step of the optimiser on a batch, or its share of the accuracy.
+
+    A step follows the sum of the tasks' losses and of L2. Both are one program: the
+    forward pass is the same.
+
+    Args:
+      model: what all networks have in common.
+      transformation: the optimiser.
+      lists: of the network.
+      learning_rate: of this step.
+      sofar: before.
+      batch: examples of every task.
+      targets: what the labels mean.
+      key: dropout's.
+      trains: whether it is a step.
+    """
+    params, state, tally = sofar
+
+    def run(params):
+        return model.apply(params, lists, batch.images, key, jnp.where(trains, 1.0, 0))
+
+    logits, pull = jax.vjp(run, params)
+
+    def loss(logits):
+        return jnp.sum(cross_entropy(logits, batch.labels, batch.mask, targets))
+
+    value, wanted = jax.value_and_grad(loss)(logits)
+
+    def step(params, state):
+        (slopes,) = pull(wanted)
+        kernels = params["layers"]["kernels"]
+        decayed = slopes["layers"]["kernels"] + 2 * lists.decay * kernels
+        slopes = slopes | {"layers": slopes["layers"] | {"kernels": decayed}}
+        return apply_gradients(transformation, slopes, state, params, learning_rate)
+
+    def rest(params, state):
+        return params, state, jnp.array(True)
+
+    params, state, taken = jax.lax.cond(trains, step, rest, params, state)
+    right, seen = correct(logits, batch.labels, batch.mask, targets)
+    tally = tally.replace(
+        loss=tally.loss + jnp.where(trains, value, 0),
+        skipped=tally.skipped + ~taken,
+        right=tally.right + jnp.where(trains, 0, right),
+        seen=tally.seen + jnp.where(trains, 0, seen),
+        finite=tally.finite & finite_networks(logits),
+    )
+    return Training(params, state, tally)
+
+
+def score(
+    model: AssembledNetworks,
+    lists: Lists,
+    params: Any,
+    batch: Batch,
+    targets: Targets,
+    tally: Tally,
+) -> Tally:
+    """``tally`` plus one batch of every task."""
+    logits = model.apply(params, lists, batch.images, jax.random.key(0), 0.0)
+    right, seen = correct(logits, batch.labels, batch.mask, targets)
+    return tally.replace(
+        right=tally.right + right,
+        seen=tally.seen + seen,
+        finite=tally.finite & finite_networks(logits),
+    )

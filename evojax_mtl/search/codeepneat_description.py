@@ -1,0 +1,180 @@
+"""What a search that assembles networks found, as JSON: modules and their routing."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from evojax_mtl.architectures.layers import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    KERNELS,
+    MERGE,
+    Network,
+)
+from evojax_mtl.architectures.table import INPUT, OUTPUT
+from evojax_mtl.search.description import merge_shares
+
+_ENDS = {INPUT: "input", OUTPUT: "output"}
+
+
+def describe(search: Any, state: Any) -> dict[str, Any]:
+    """``Search.describe`` of a ``CoDeepNEAT``; ``state`` is on the host."""
+    found = float(np.mean(state.best.fitness)) > -1
+    held = (state.best.params, state.best.network)
+    params, network = held if found else (state.params, state.network)
+    params, network = jax.tree.map(np.asarray, (params, network))
+    modules, kinds = _modules(network)
+    routings = [
+        {"name": name, **_routing(search, network, scales, kinds)}
+        for name, scales in zip(search.names, params["merge"], strict=True)
+    ]
+    return {
+        "parameters": _parameters(search, params, network),
+        "learning_rate_factor": float(network.learning_rate),
+        "initializer": INITIALIZERS[int(network.initializer)],
+        "networks": routings,
+        "modules": modules,
+    }
+
+
+def _layers(network: Network, nodes: np.ndarray) -> list[dict[str, Any]]:
+    layers, found = network.layers, []
+    for node in nodes:
+        found.append(
+            {
+                "kernel": KERNELS[int(layers.kernel[node])],
+                "activation": ACTIVATIONS[int(layers.activation[node])],
+                "filters": int(layers.filters[node]),
+                "dropout": round(float(layers.dropout[node]), 4),
+                "decay": float(f"{float(layers.decay[node]):.3g}"),
+            }
+        )
+    return found
+
+
+def _modules(network: Network) -> tuple[list[dict[str, Any]], dict[int, int]]:
+    """The different modules, and which of them each slot holds."""
+    architecture = network.architecture
+    convolves = architecture.active & (architecture.operation > MERGE)
+    modules: list[dict[str, Any]] = []
+    kinds, seen = {}, {}
+    for held in sorted(set(network.module[convolves].tolist())):
+        nodes = np.flatnonzero((network.module == held) & convolves)
+        number = {int(node): i + 2 for i, node in enumerate(nodes[:-1])}
+        number[int(nodes[-1])] = len(nodes) + 1
+        layers = _layers(network, nodes)
+        edges = []
+        for source, target, edge in zip(
+            architecture.source, architecture.target, architecture.edge, strict=True
+        ):
+            if edge and int(target) in number:
+                edges.append([number.get(int(source), INPUT), number[int(target)]])
+        same = repr((layers, sorted(edges)))
+        if same not in seen:
+            seen[same] = len(modules)
+            modules.append(_module(len(modules), layers, edges))
+        kinds[held] = seen[same]
+    return modules, kinds
+
+
+def _module(
+    number: int, layers: list[dict[str, Any]], edges: list[list[int]]
+) -> dict[str, Any]:
+    nodes: list[dict[str, Any]] = [
+        {"id": INPUT, "kind": "input"},
+        {"id": OUTPUT, "kind": "output"},
+    ]
+    for i, layer in enumerate(layers):
+        kernel = layer["kernel"]
+        name = f"convolution_{kernel}x{kernel}"
+        operation = KERNELS.index(kernel)
+        nodes.append(
+            {"id": i + 2, "kind": "operation", "operation": operation, "name": name}
+            | layer
+        )
+    joined = [{"source": source, "target": target} for source, target in edges]
+    joined.append({"source": len(layers) + 1, "target": OUTPUT})
+    return {"name": f"module M{number + 1}", "nodes": nodes, "edges": joined}
+
+
+def _routing(
+    search: Any, network: Network, scales: np.ndarray, kinds: dict[int, int]
+) -> dict[str, Any]:
+    """One task's routing: modules, and the links between them."""
+    architecture, links = network.architecture, search.links()
+    level = architecture.resolution
+    active = np.flatnonzero(architecture.edge[:links])
+    source, target = (
+        np.asarray(x)[active] for x in (architecture.source, architecture.target)
+    )
+    shares = dict(
+        zip(active.tolist(), merge_shares(scales[active], target), strict=True)
+    )
+    nodes: list[dict[str, Any]] = [
+        {"id": INPUT, "kind": "input"},
+        {"id": OUTPUT, "kind": "output"},
+    ]
+    final, reads = _ends(network)
+    number = {slot: i + 2 for i, slot in enumerate(sorted(final))}
+    made = {node: number[slot] for slot, node in final.items()} | {INPUT: INPUT}
+    for slot in sorted(final):
+        nodes.append(
+            {
+                "id": number[slot],
+                "kind": "module",
+                "module": kinds[slot],
+                "resolution": int(level[final[slot]]),
+            }
+        )
+    edges = []
+
+    def add(begin, end, weight, levels):
+        edges.append(
+            {
+                "source": int(begin),
+                "target": int(end),
+                "weight": float(weight),
+                "adapters": int(levels),
+            }
+        )
+
+    into: dict[int, list[tuple[int, float]]] = {}
+    for link, begin, end in zip(active.tolist(), source, target, strict=True):
+        into.setdefault(int(end), []).append((int(begin), float(shares[link])))
+    for slot, node in reads.items():
+        for begin, weight in into.get(node, [(node, 1.0)]):
+            levels = level[final[slot]] - level[begin]
+            add(made[begin], number[slot], weight, levels)
+    for begin, weight in into[OUTPUT]:
+        add(made[begin], OUTPUT, weight, level[OUTPUT] - level[begin])
+    return {"nodes": nodes, "edges": edges}
+
+
+def _ends(network: Network) -> tuple[dict[int, int], dict[int, int]]:
+    """The final layer of each slot, and the node outside that the slot reads."""
+    architecture = network.architecture
+    final, reads = {}, {}
+    for slot in sorted(set(network.module[network.module >= 0].tolist())):
+        nodes = np.flatnonzero(network.module == slot)
+        final[slot] = int(nodes[-1])
+        inside = np.isin(architecture.target, nodes) & architecture.edge
+        outside = inside & ~np.isin(architecture.source, nodes)
+        reads[slot] = int(architecture.source[outside][0])
+    return final, reads
+
+
+def _parameters(search: Any, params: Any, network: Network) -> int:
+    """Weights in use: kernels and biases, the scales of merges, decoders."""
+    architecture, layers = network.architecture, network.layers
+    own = np.arange(len(architecture.slot)) == architecture.slot
+    own &= architecture.active & (architecture.operation > MERGE)
+    sides = np.array(KERNELS)[layers.kernel]
+    each = layers.filters * (sides**2 * layers.inputs + 1)
+    features = params["heads"]["kernel"].shape[1]
+    heads = sum((features + 1) * classes for classes in search.classes)
+    target = architecture.target[: search.links()]
+    target = target[architecture.edge[: search.links()]]
+    counts = np.bincount(target)
+    merges = int(counts[counts > 1].sum())
+    return int(each[own].sum()) + heads + search.tasks * merges

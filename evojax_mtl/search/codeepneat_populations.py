@@ -1,0 +1,202 @@
+"""The populations of CoDeepNEAT: how they evolve, and the networks they make.
+
+Shape legend: as in ``codeepneat``.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from evojax_mtl.architectures.layers import Network, kernels_to
+from evojax_mtl.architectures.schedule import rows_bound
+from evojax_mtl.codeepneat_configs import CoDeepNEATConfig
+from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.optimizers import optimizer
+from evojax_mtl.evolution import neat
+from evojax_mtl.evolution.coevolution import attribute, deal
+from evojax_mtl.evolution.neat import NEAT, Population, Rates
+from evojax_mtl.genomes import assembly
+from evojax_mtl.genomes.graphs import FIXED
+from evojax_mtl.genomes.hyperparameters import NO_GENES, Space
+from evojax_mtl.networks.layer_weights import Channels, bucket_sizes, layout
+from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState
+from evojax_mtl.tasks.dataset import Dataset
+
+_DECAY = (1e-9, 1e-3)
+"""Range of L2 regularisation (Liang 2019, Table 3)."""
+
+_TRIES = 10
+RATES = (
+    "add_node",
+    "add_connection",
+    "mutate",
+    "deviation",
+    "crossover",
+    "truncation",
+)
+EVOLVED = {
+    "species": jnp.int32,
+    "threshold": jnp.float32,
+    "module_nodes": jnp.float32,
+    "table_nodes": jnp.float32,
+    "exhausted": jnp.int32,
+    "repaired": jnp.int32,
+}
+"""Metrics of a reproduction, and their types."""
+
+
+class Populations:
+    """What evolves; a subclass of ``CoDeepNEAT`` says how networks are assembled."""
+
+    method: str
+    config: Any
+
+    def __init__(self, config: CoDeepNEATConfig, data: Dataset) -> None:
+        """Reads the shapes; raises ``UserError`` where they do not fit."""
+        self.config = config
+        self.tasks, self.names = data.tasks, data.names
+        self.classes = tuple(int(c) for c in np.asarray(data.classes))
+        self.size: tuple[int, int] = tuple(data.images.shape[2:4])  # type: ignore
+        image = int(data.images.shape[4])
+        if min(self.size) < 4:
+            raise UserError(f"images: found {self.size} pixels, must be at least 4 x 4")
+        if config.filters < image:
+            raise UserError(
+                f"--filters: found {config.filters}, must be at least the {image} "
+                "channels of the images"
+            )
+        buckets = bucket_sizes(config.filters, config.buckets)
+        kernels = kernels_to(config.largest_kernel)
+        self.channels = Channels(image, kernels, buckets)
+        self.maps = assembly.Maps(self.size, image, kernels, buckets, config.depth)
+        self.filters = (config.fewest_filters, config.filters)
+        self.layers = assembly.layer_space(
+            kernels, self.filters, config.most_dropout, _DECAY
+        )
+        self.module_neat = NEAT(
+            self.layers,
+            self.module_genes(),
+            nodes=FIXED + config.layers,
+            edges=3 * config.layers + 2,
+            target=config.species,
+            species=config.places,
+            elites=config.elites,
+            tries=_TRIES,
+        )
+        self.table_neat = self.neat_of_tables()
+        self.transformation = optimizer(config.optimizer)
+        self.mean_train = float(np.mean(np.asarray(data.sizes)[0]))
+
+    # What a method defines.
+
+    def module_genes(self) -> Space:
+        """Hyperparameters of a module as a whole."""
+        return NO_GENES
+
+    def neat_of_tables(self) -> NEAT:
+        """How blueprints or tables evolve."""
+        raise TypeError(f"{type(self).__name__} defines no tables")
+
+    def rounds(self, key: Array) -> Any:
+        """Nodes that mutation adds to each initial blueprint."""
+        return 0
+
+    def table_rates(self, rates: Rates) -> Rates:
+        """Rates of the tables, given those of the modules."""
+        return rates
+
+    def repair(self, tables: Population, alive: Array, moved: Array) -> Any:
+        """The tables after species have died, and how many pointers were changed."""
+        return tables, jnp.zeros((), jnp.int32)
+
+    def assemble(
+        self,
+        modules: Population,
+        tables: Population,
+        chosen: Int[Array, "S"],
+        table: Int[Array, ""],
+    ) -> tuple[Network, Bool[Array, "S"]]:
+        """One network, and the species whose modules are in it."""
+        raise TypeError(f"{type(self).__name__} assembles nothing")
+
+    def links(self) -> int:
+        """Edges of a network that are soft-merged."""
+        raise TypeError(f"{type(self).__name__} defines no links")
+
+    def slots(self) -> list[int]:
+        """Places for modules at each resolution, to begin with."""
+        raise TypeError(f"{type(self).__name__} defines no slots")
+
+    def evolve(
+        self, key: Array, state: CoDeepNEATState, rates: Rates
+    ) -> CoDeepNEATState:
+        """Both populations' next generation, and its networks."""
+        config, assembled = self.config, state.assembled
+        keys = jax.random.split(jax.random.fold_in(key, 0), 3)
+        fitness = attribute(
+            assembled.fitness,
+            assembled.chosen,
+            assembled.uses,
+            state.modules.species,
+            config.places,
+        )
+        modules, report = neat.evolve(
+            keys[0], self.module_neat, rates, state.modules, fitness
+        )
+        fitness = attribute(
+            assembled.fitness,
+            assembled.table[:, None],
+            jnp.ones((config.networks, 1), bool),
+            jnp.zeros(config.tables, jnp.int32),
+            1,
+        )
+        table_rates = self.table_rates(rates)
+        tables, of_tables = neat.evolve(
+            keys[1], self.table_neat, table_rates, state.tables, fitness
+        )
+        tables, repaired = self.repair(tables, modules.table.alive, report.moved)
+        told = (
+            report.species,
+            report.threshold,
+            report.nodes - FIXED,
+            of_tables.nodes - FIXED,
+            report.exhausted + of_tables.exhausted,
+            repaired,
+        )
+        pairs = zip(EVOLVED.items(), told, strict=True)
+        return state.replace(
+            modules=modules,
+            tables=tables,
+            assembled=self.networks_of(keys[2], modules, tables),
+            evolved={name: jnp.asarray(x, kind) for (name, kind), x in pairs},
+        )
+
+    def networks_of(
+        self, key: Array, modules: Population, tables: Population
+    ) -> Assembled:
+        """A generation's networks."""
+        config = self.config
+        module_key, table_key = jax.random.split(key)
+        count = config.networks
+        chosen = deal(module_key, modules.species, config.places, count)
+        alone = jnp.zeros(config.tables, jnp.int32)
+        table = deal(table_key, alone, 1, count)[:, 0]
+
+        def one(drawn):
+            network, uses = self.assemble(modules, tables, *drawn)
+            rows = rows_bound(network.architecture, self.maps.levels[-1] + 1)
+            weights = layout(network, self.channels).total
+            return network, uses, jnp.append(rows, weights)
+
+        network, uses, needs = jax.lax.map(one, (chosen, table))
+        return Assembled(
+            network=network,
+            chosen=chosen,
+            uses=uses,
+            table=table,
+            fitness=jnp.zeros(count),
+            needs=needs.max(0).astype(jnp.int32),
+        )
