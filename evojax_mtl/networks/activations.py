@@ -1,7 +1,12 @@
-"""Activations that are data: which one is an index."""
+"""Activations that are data: which one is an index, or three numbers.
+
+All are ``a z`` above 0 and ``b (e^z - 1) + c z`` below.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from evojax_mtl.architectures.layers import ACTIVATIONS
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _COEFFICIENTS = {
@@ -10,18 +15,18 @@ _COEFFICIENTS = {
     "elu": (1.0, 1.0, 0.0),
     "selu": (_SELU_SCALE, _SELU_SCALE * _SELU_ALPHA, 0.0),
 }
-ACTIVATIONS = tuple(_COEFFICIENTS)
-"""Those of LEAF's Table 3 (Liang 2019)."""
+
+
+def coefficients(index: Int[Array, "*n"] | int) -> Float[Array, "*n 3"]:
+    """``a``, ``b`` and ``c`` of the activations ``ACTIVATIONS[index]``."""
+    table = [_COEFFICIENTS[name] for name in ACTIVATIONS]
+    return jnp.asarray(table, jnp.float32)[index]
 
 
 def activate(
     z: Float[Array, "*shape"], index: Int[Array, ""] | int
 ) -> Float[Array, "*shape"]:
-    """The activation ``ACTIVATIONS[index]``: one formula for all of them.
-
-    ``a z`` above 0 and ``b (e^z - 1) + c z`` below.
-    """
-    table = jnp.asarray(list(_COEFFICIENTS.values()), jnp.float32)
-    a, b, c = table[index]
+    """The activation ``ACTIVATIONS[index]``: one formula for all of them."""
+    a, b, c = coefficients(index)
     below = b * jnp.expm1(jnp.minimum(z, 0)) + c * z
     return jnp.where(z > 0, a * z, below)

@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from evojax_mtl.architectures.layers import ACTIVATIONS, MERGE, Network
+from evojax_mtl.architectures.layers import MERGE, Network
 from evojax_mtl.architectures.schedule import Schedule
 from evojax_mtl.architectures.table import INPUT
+from evojax_mtl.networks.activations import coefficients
 from evojax_mtl.networks.batching import batchable
 from evojax_mtl.networks.convolution import (
     conv_forward,
@@ -41,15 +42,6 @@ from evojax_mtl.networks.layer_weights import Channels, Layout
 from evojax_mtl.networks.pooling import max_pool, max_pool_gradient
 from evojax_mtl.networks.tape import at, pad_channels, put, zeros
 from evojax_mtl.pytrees import Pytree
-
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-_COEFFICIENTS = {
-    "relu": (1.0, 0.0, 0.0),
-    "linear": (1.0, 0.0, 1.0),
-    "elu": (1.0, 1.0, 0.0),
-    "selu": (_SELU_SCALE, _SELU_SCALE * _SELU_ALPHA, 0.0),
-}
-_TABLE = [_COEFFICIENTS[name] for name in ACTIVATIONS]
 
 Buffers = list[Float[Array, "_ B _ _ C"]]
 
@@ -111,7 +103,7 @@ def numbers(
         slot=architecture.slot,
         filters=layers.filters,
         biased=jnp.where(merges, 0, layers.filters),
-        activation=jnp.asarray(_TABLE, jnp.float32)[layers.activation],
+        activation=coefficients(layers.activation),
         threshold=keep_threshold(layers.dropout * rate),
         merges=merges,
         passes=passes,

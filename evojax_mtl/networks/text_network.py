@@ -39,7 +39,7 @@ class Traits(Pytree):
 
     Attributes:
       width: units of each layer.
-      activation: index into ``activations.ACTIVATIONS``.
+      activation: index into ``architectures.layers.ACTIVATIONS``.
       dropout: rate after each layer but the last.
       he: whether random weights follow He's scale and not Glorot's.
     """
@@ -48,11 +48,6 @@ class Traits(Pytree):
     activation: Int[Array, ""]
     dropout: Float[Array, ""]
     he: Bool[Array, ""]
-
-
-def bucket_sizes(units: int, buckets: int) -> tuple[int, ...]:
-    """Widths that are computed, each about half of the next, the last ``units``."""
-    return tuple(sorted({max(1, -(-units // 2**b)) for b in range(buckets)}))
 
 
 def _narrowed(params: Params, units: int) -> Params:

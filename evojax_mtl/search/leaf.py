@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
 
+from evojax_mtl.architectures.layers import ACTIVATIONS
 from evojax_mtl.compiling import BRIEF, HASTY
 from evojax_mtl.configs import fields_with
 from evojax_mtl.evaluation import text_training
@@ -40,8 +41,8 @@ from evojax_mtl.evolution.neat import Rates
 from evojax_mtl.evolution.strategies import find_strategy
 from evojax_mtl.genomes.hyperparameters import Choice, Integer, Real, Space
 from evojax_mtl.leaf_configs import LEAFConfig
-from evojax_mtl.networks.activations import ACTIVATIONS
-from evojax_mtl.networks.text_network import TextNetwork, Traits, bucket_sizes
+from evojax_mtl.networks.layer_weights import bucket_sizes
+from evojax_mtl.networks.text_network import TextNetwork, Traits
 from evojax_mtl.search.leaf_state import LEAFState, Result
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.tasks.dataset import TRAIN, VALIDATION

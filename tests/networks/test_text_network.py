@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evojax_mtl.networks.activations import ACTIVATIONS
-from evojax_mtl.networks.text_network import TextNetwork, Traits, bucket_sizes
+from evojax_mtl.architectures.layers import ACTIVATIONS
+from evojax_mtl.networks.layer_weights import bucket_sizes
+from evojax_mtl.networks.text_network import TextNetwork, Traits
 
 TASKS, BATCH, STEPS, DIMENSIONS, CLASSES = 2, 1, 12, 5, 2
 LENGTHS = np.array([[12], [8]])
