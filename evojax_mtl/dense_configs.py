@@ -156,7 +156,7 @@ _DENSE: dict[str, dict[str, Any]] = {
     },
     "smoke": _SMALL
     | {"image_size": 48, "width": 8, "depth": 1, "batches": 10, "generations": 5},
-    "laptop": _SMALL | {"generations": 20, "halve_every": 1000},
+    "laptop": _SMALL | {"image_size": 48, "generations": 20, "halve_every": 1000},
     "study": _SMALL | {"generations": 80, "halve_every": 2500},
     "paper": {},
 }
