@@ -26,7 +26,7 @@ class DenseConfig(SearchConfig):
     generations: int = option(250, low=1, extends=True)
     """Length of the training (generations, the paper's epochs)."""
 
-    backbone: Literal["small", "resnet50"] = option("resnet50")
+    backbone: Literal["small", "resnet50", "segnet"] = option("resnet50")
     """The shared network (a name)."""
 
     width: int = option(16, low=1)
@@ -77,6 +77,12 @@ class HPSConfig(DenseConfig):
             find_balancing(self.balancing)
         except UserError as error:
             raise UserError(f"--{error}") from None
+        if self.backbone == "segnet" and _through(self.balancing):
+            raise UserError(
+                f"--balancing: found {self.balancing} with --backbone segnet, whose "
+                "decoders read more than one map; must be a method on losses or "
+                "gradients of weights"
+            )
         if self.normalizer != "none" and self.balancing != "mgda":
             raise UserError(
                 f"--normalizer: found {self.normalizer} with --balancing "
@@ -129,11 +135,16 @@ class MAMOConfig(HPSConfig):
                 f"--fusion: found {self.fusion} with --kernels exclusive, which fuse "
                 "nothing; must be sum"
             )
-        if find_balancing(self.balancing).representation == "required":
+        if _through(self.balancing):
             raise UserError(
                 f"--balancing: found {self.balancing}, which works on a shared "
                 "representation; must be a method on losses or gradients of weights"
             )
+
+
+def _through(balancing: str) -> bool:
+    """Whether a method works on a shared representation."""
+    return find_balancing(balancing).representation == "required"
 
 
 _SMALL: dict[str, Any] = {

@@ -118,7 +118,7 @@ def dense_step(
         predictions, new = network.decode(
             own,
             statistics["own"],
-            {"features": views} if single else views,
+            {"features": views, "positions": ()} if single else views,
             architecture,
             size,
             key=draw,

@@ -165,20 +165,32 @@ class Part:
         *arguments: Any,
         train: bool,
         key: Array | None = None,
-    ) -> tuple[Array, Vector]:
-        """The output, and the statistics: new ones in training."""
+    ) -> tuple[Any, Vector]:
+        """The output, and the statistics: new ones in training.
+
+        The output of a stage whose backbone has ``positions`` is a pair.
+        """
         variables = {
             "params": self.weights.unravel(weights),
             "batch_stats": self.statistics.unravel(statistics),
         }
         if not train:
             output = self.module.apply(variables, *arguments, train=False)
-            return jnp.asarray(output), statistics
+            return output, statistics
         keys = {} if key is None else {"dropout": key}
         output, changed = self.module.apply(
             variables, *arguments, train=True, rngs=keys, mutable=["batch_stats"]
         )
         return output, self.statistics.ravel(changed.get("batch_stats", {}))
+
+    def step(
+        self, weights: Vector, statistics: Vector, x: Array, *, train: bool
+    ) -> tuple[Array, tuple[Array, ...], Vector]:
+        """Of a stage: the next map, its positions if it has any, and statistics."""
+        output, new = self.apply(weights, statistics, x, train=train)
+        if isinstance(output, tuple):
+            return output[0], output[1:], new
+        return output, (), new
 
 
 @lru_cache
@@ -191,6 +203,8 @@ def _layouts(
         return module.init_with_output(key, x, *rest, train=False)
 
     output, variables = jax.eval_shape(start, jax.random.key(0), x)
+    if isinstance(output, tuple):
+        output = output[0]
     statistics = variables.get("batch_stats", {})
     return _layout(variables["params"]), _layout(statistics), output.shape[1:]
 
@@ -259,6 +273,7 @@ class Heads:
         weights: Vector,
         statistics: Vector,
         features: Array,
+        positions: tuple[Array, ...],
         size: tuple[int, int],
         *,
         sound: Bool[Array, ""],
@@ -266,6 +281,8 @@ class Heads:
         train: bool,
     ) -> tuple[Array, Vector]:
         """Predictions of one task, and its new statistics.
+
+        ``positions`` are those of the stages, empty where the backbone has none.
 
         Where a task's own weights are not ``sound`` its predictions are NaN and pass no
         gradient on.
@@ -275,6 +292,7 @@ class Heads:
             statistics,
             features,
             size,
+            *((positions,) if positions else ()),
             train=train,
             key=jax.random.fold_in(key, list(self.outputs).index(name)),
         )

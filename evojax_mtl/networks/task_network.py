@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from evojax_mtl.networks.backbone import STAGES, Backbone
 from evojax_mtl.networks.dense_network import (
@@ -64,18 +64,22 @@ class TaskNetwork:
         architecture: Any,
         *,
         train: bool,
-    ) -> tuple[dict[str, Float[Array, "T B h w C"]], Any]:
-        """See ``DenseNetwork``: the features of each task's backbone."""
+    ) -> tuple[dict[str, Any], Any]:
+        """See ``DenseNetwork``.
+
+        Returns:
+          ``features`` ``(T, B, h, w, C)`` and ``positions`` of each task's backbone.
+        """
 
         def one(task):
-            x, new = images, {}
+            x, positions, new = images, (), {}
             for name, stage in zip(STAGES, self.stages, strict=True):
                 weights, own = (part[name] for part in task)
-                x, new[name] = stage.apply(weights, own, x, train=train)
-            return x, new
+                x, found, new[name] = stage.step(weights, own, x, train=train)
+                positions += found
+            return {"features": x, "positions": positions}, new
 
-        features, new = jax.lax.map(one, (encoder, statistics))
-        return {"features": features}, new
+        return jax.lax.map(one, (encoder, statistics))
 
     def decode(
         self,
@@ -92,11 +96,13 @@ class TaskNetwork:
         predictions, new = {}, {}
         for t, name in enumerate(self.outputs):
             weights, sound = isolate(own[name])
+            view = jax.tree.map(lambda values, t=t: values[t, t], views)
             x, new[name] = self.heads.apply(
                 name,
                 weights,
                 statistics[name],
-                views["features"][t, t],
+                view["features"],
+                view["positions"],
                 size,
                 sound=sound,
                 key=key,
