@@ -135,11 +135,51 @@ class MAMOConfig(HPSConfig):
                 f"--fusion: found {self.fusion} with --kernels exclusive, which fuse "
                 "nothing; must be sum"
             )
-        if _through(self.balancing):
+        _check_weights(self.balancing)
+
+
+@dataclass(frozen=True)
+class RetrainedConfig(HPSConfig):
+    """What searches share that train the network they found anew.
+
+    Raises:
+      UserError: if a field is out of its bounds, or fields do not fit each other.
+    """
+
+    searching: int = option(10, low=1)
+    """Length of the search; what is left of the generations trains the network that was
+    found, from new weights (generations)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds and what goes together."""
+        super().__post_init__()
+        if self.searching >= self.generations:
             raise UserError(
-                f"--balancing: found {self.balancing}, which works on a shared "
-                "representation; must be a method on losses or gradients of weights"
+                f"--searching: found {self.searching}, must be below --generations, "
+                f"{self.generations}, the rest of which train what was found"
             )
+        _check_weights(self.balancing)
+
+
+@dataclass(frozen=True)
+class CoNALConfig(RetrainedConfig):
+    """CoNAL: tasks branch off a shared backbone where they conflict."""
+
+    balancing: str = option("conal")
+    """How the tasks' gradients of the shared stages make one update; equal: as the
+    authors' code does (a name; see evojax-mtl list balancing)."""
+
+    architecture_rate: float = option(5e-5, low=0.0, traced=True)
+    """Of Adam, for the logits of the branching points (per training step)."""
+
+
+def _check_weights(balancing: str) -> None:
+    """Raises ``UserError`` for a method on a representation."""
+    if _through(balancing):
+        raise UserError(
+            f"--balancing: found {balancing}, which works on a shared "
+            "representation; must be a method on losses or gradients of weights"
+        )
 
 
 def _through(balancing: str) -> bool:
@@ -178,6 +218,14 @@ _MAMO: dict[str, dict[str, Any]] = {
     "study": {"pretraining": 4, "interval": 4},
     "paper": {},
 }
+_CONAL: dict[str, dict[str, Any]] = {
+    "tiny": {"generations": 4, "searching": 2, "architecture_rate": 0.03},
+    "smoke": {"searching": 2, "architecture_rate": 3e-3},
+    "laptop": {"searching": 4, "architecture_rate": 1e-3},
+    "study": {"searching": 10, "architecture_rate": 1e-3},
+    "paper": {},
+}
 # ``paper`` keeps the defaults, which are the paper's.
 DenseConfig.presets = _DENSE
+CoNALConfig.presets = {scale: _DENSE[scale] | own for scale, own in _CONAL.items()}
 MAMOConfig.presets = {scale: _DENSE[scale] | own for scale, own in _MAMO.items()}

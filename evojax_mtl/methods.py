@@ -14,7 +14,7 @@ from evojax_mtl.configs import (
     SoftOrderingConfig,
     preset,
 )
-from evojax_mtl.dense_configs import DenseConfig, HPSConfig, MAMOConfig
+from evojax_mtl.dense_configs import CoNALConfig, DenseConfig, HPSConfig, MAMOConfig
 from evojax_mtl.errors import UserError, unknown
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
@@ -159,6 +159,13 @@ METHODS: dict[str, Method] = {
             "Tan, Hu, Zhang 2024, ECAI (MAMO)",
             MAMOConfig,
             "mamo:MAMO",
+        ),
+        _on_scenes(
+            "conal",
+            "tasks branch off a shared backbone where they conflict; on scenes",
+            "Yue, Zhang, Liang 2023, AAAI (CoNAL)",
+            CoNALConfig,
+            "conal:CoNAL",
         ),
         _on_scenes(
             "hps",

@@ -12,8 +12,9 @@ whatever treats all weights alike, from gradients' inner products to the optimis
 then a few long operations, which compile and run in less time than many short ones.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -238,6 +239,40 @@ def init_parts(
         dict(zip(STAGES, weights, strict=True)),
         dict(zip(STAGES, statistics, strict=True)),
     )
+
+
+def stream(
+    maps: Sequence[Array],
+    weights: dict[str, Vector],
+    statistics: dict[str, Vector],
+    begun: Bool[Array, "L"],
+    run: Callable[[int, Array, Vector, Vector], tuple[Array, Vector]],
+) -> tuple[Array, dict[str, Vector]]:
+    """A further way through the stages, from the one where it begins on.
+
+    A stage before that is a true conditional: it costs no operations.
+
+    Args:
+      maps: the images, and what the stages make of them elsewhere.
+      weights: of each stage.
+      statistics: likewise.
+      begun: whether a stage is on the way.
+      run: from number of a stage, last map, the stage's weights and statistics to the
+        next map and new statistics.
+
+    Returns:
+      The last map, 0 where the way does not begin, and statistics.
+    """
+    z, new = jnp.zeros_like(maps[0]), {}
+    for i, name in enumerate(STAGES):
+
+        def skip(z, weights, own, i=i):
+            return jnp.zeros_like(maps[i + 1]), own
+
+        z, new[name] = jax.lax.cond(
+            begun[i], partial(run, i), skip, z, weights[name], statistics[name]
+        )
+    return z, new
 
 
 @dataclass(frozen=True)

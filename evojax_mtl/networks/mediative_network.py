@@ -53,6 +53,7 @@ from evojax_mtl.networks.dense_network import (
     init_parts,
     isolate,
     stage_parts,
+    stream,
 )
 
 Kernels = Literal["mediative", "exclusive", "none"]
@@ -195,25 +196,17 @@ class MediativeNetwork:
         train: bool,
     ) -> tuple[Float[Array, "B h w C"], Any]:
         """A stream's last map and its new statistics."""
-        z, begun, new = jnp.zeros_like(maps[0]), jnp.array(False), {}
-        for i, (name, stage) in enumerate(zip(STAGES, self.kernel_stages, strict=True)):
+        begun = jnp.cumsum(active) > 0
 
-            def run(z, weights, own, name=name, stage=stage, i=i, begun=begun):
-                shared = self._as_kernel(i, stages[name], first=0.0)
-                chosen = jnp.where(active[i], weights, shared)
-                read = self._read(maps[i], z, active[i], begun, first=i == 0)
-                x, _, found = stage.step(chosen, own, read, train=train)
-                return x, found
+        def run(i, z, weights, own):
+            shared = self._as_kernel(i, stages[STAGES[i]], first=0.0)
+            chosen = jnp.where(active[i], weights, shared)
+            before = begun[i - 1] if i else jnp.array(False)
+            read = self._read(maps[i], z, active[i], before, first=i == 0)
+            x, _, found = self.kernel_stages[i].step(chosen, own, read, train=train)
+            return x, found
 
-            def skip(z, weights, own, i=i):
-                return jnp.zeros_like(maps[i + 1]), own
-
-            begins = begun | active[i]
-            z, new[name] = jax.lax.cond(
-                begins, run, skip, z, kernels[name], statistics[name]
-            )
-            begun = begins
-        return z, new
+        return stream(maps, kernels, statistics, begun, run)
 
     def _read(
         self,

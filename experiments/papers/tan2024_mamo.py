@@ -13,8 +13,7 @@ of MAMO the kernels that each detection made. Figures are drawn beside the runs,
 optimisation and without its kernels; 5 speed; fig3 gain against size; fig4 detections;
 fig5 MAMO with CAGrad and PCGrad; fig6 the threshold; fig7 the course of the training.
 
-``CoNAL's rule`` is CoNAL's treatment of gradients on a fixed network; CoNAL's search,
-MTL-NAS and Recon are not among the variants.
+CoNAL's first generations are its search; MTL-NAS and Recon are not among the variants.
 
 Paper, overall gain (Table 1; Table 2), printed as percentages: HPS -1.75; -2.74,
 GradNorm -3.49; -2.00, PCGrad -0.31; -2.25, CAGrad +0.42; +0.25, RotoGrad -2.10; -1.22,
@@ -61,7 +60,7 @@ METHODS: dict[str, tuple[str, Options]] = {
     "CAGrad": variant("hps", balancing="cagrad"),
     "RotoGrad": variant("hps", balancing="rotograd"),
     "MGDA": variant("hps", balancing="mgda"),
-    "CoNAL's rule": variant("hps", balancing="conal"),
+    "CoNAL": variant("conal"),
     "MAMO": MAMO,
 }
 DETECTIONS = {f"MAMO-{z}": variant("mamo", detections=z) for z in (1, 2, 3, 4)}
@@ -77,7 +76,7 @@ TABLES: dict[str, dict[str, tuple[str, Options]]] = {
         "without MO": variant("mamo", balancing="equal"),
         "without GMK": variant("mamo", kernels="exclusive"),
     },
-    "5": {n: METHODS[n] for n in (REFERENCE, "HPS", "CAGrad", "CoNAL's rule", "MAMO")},
+    "5": {n: METHODS[n] for n in (REFERENCE, "HPS", "CAGrad", "CoNAL", "MAMO")},
     "fig3": {**METHODS, **DETECTIONS},
     "fig4": {REFERENCE: STL, "HPS": HPS, **DETECTIONS, "MAMO": MAMO},
     "fig5": {
