@@ -55,6 +55,13 @@ class Branches(Pytree):
     chosen: Bool[Array, ""]
 
 
+def chosen_points(architecture: Branches) -> Int[np.ndarray, "T"]:
+    """The branching points, or what they would be now; on the host, in NumPy."""
+    if architecture.chosen:
+        return np.asarray(architecture.points)
+    return np.argmax(np.asarray(architecture.choices.logits), 1)
+
+
 class CoNAL(RetrainedSearch):
     """The search protocol for CoNAL."""
 
@@ -116,7 +123,7 @@ class CoNAL(RetrainedSearch):
 
     def sizes(self, state: DenseState) -> dict[str, Any]:
         """Of what the branches take."""
-        points = np.argmax(np.asarray(self.shown(state.architecture)), 1)
+        points = chosen_points(state.architecture)
         own = state.params["own"]
         return {
             "shared": [
@@ -132,7 +139,7 @@ class CoNAL(RetrainedSearch):
 
     def describe(self, state: DenseState) -> dict[str, Any]:
         """See ``Search.describe``; also the first private stage of each task."""
-        points = np.argmax(np.asarray(self.shown(state.architecture)), 1)
+        points = chosen_points(state.architecture)
         ends = (*STAGES, None)
         branches = {n: ends[p] for n, p in zip(self.names, points, strict=True)}
         return super().describe(state) | {"branches": branches}
