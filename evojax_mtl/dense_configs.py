@@ -173,6 +173,22 @@ class CoNALConfig(RetrainedConfig):
     """Of Adam, for the logits of the branching points (per training step)."""
 
 
+@dataclass(frozen=True)
+class ReconConfig(RetrainedConfig):
+    """Recon: layers in which tasks conflict the most are made each task's own."""
+
+    searching: int = option(50, low=1)
+    """Length of the search, which counts conflicts; what is left of the generations
+    trains the network that was found, from new weights (generations)."""
+
+    layers: int = option(15, low=1)
+    """Layers of the backbone that become each task's own, K (layers)."""
+
+    severity: float = option(-0.02, low=-1.0, high=0.0)
+    """Two tasks conflict at a layer where the cosine of their gradients is below this
+    (cosine)."""
+
+
 def _check_weights(balancing: str) -> None:
     """Raises ``UserError`` for a method on a representation."""
     if _through(balancing):
@@ -225,7 +241,15 @@ _CONAL: dict[str, dict[str, Any]] = {
     "study": {"searching": 10, "architecture_rate": 1e-3},
     "paper": {},
 }
+_RECON: dict[str, dict[str, Any]] = {
+    "tiny": {"generations": 6, "searching": 2, "layers": 4, "severity": 0.0},
+    "smoke": {"searching": 2, "layers": 3},
+    "laptop": {"searching": 4, "layers": 8},
+    "study": {"searching": 10, "layers": 8},
+    "paper": {},
+}
 # ``paper`` keeps the defaults, which are the paper's.
 DenseConfig.presets = _DENSE
 CoNALConfig.presets = {scale: _DENSE[scale] | own for scale, own in _CONAL.items()}
+ReconConfig.presets = {scale: _DENSE[scale] | own for scale, own in _RECON.items()}
 MAMOConfig.presets = {scale: _DENSE[scale] | own for scale, own in _MAMO.items()}

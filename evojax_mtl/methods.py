@@ -14,7 +14,13 @@ from evojax_mtl.configs import (
     SoftOrderingConfig,
     preset,
 )
-from evojax_mtl.dense_configs import CoNALConfig, DenseConfig, HPSConfig, MAMOConfig
+from evojax_mtl.dense_configs import (
+    CoNALConfig,
+    DenseConfig,
+    HPSConfig,
+    MAMOConfig,
+    ReconConfig,
+)
 from evojax_mtl.errors import UserError, unknown
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
@@ -166,6 +172,13 @@ METHODS: dict[str, Method] = {
             "Yue, Zhang, Liang 2023, AAAI (CoNAL)",
             CoNALConfig,
             "conal:CoNAL",
+        ),
+        _on_scenes(
+            "recon",
+            "layers with the most conflicts become each task's own; on scenes",
+            "Shi, Li, Zhang, Chen, Wu 2023, ICLR (Recon)",
+            ReconConfig,
+            "recon:Recon",
         ),
         _on_scenes(
             "hps",

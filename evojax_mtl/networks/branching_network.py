@@ -34,6 +34,7 @@ from evojax_mtl.networks.dense_network import (
     Weights,
     init_parts,
     isolate,
+    stacked,
     stage_parts,
     stream,
 )
@@ -160,10 +161,7 @@ class BranchingNetwork:
         """The tails' part of what each task reads, and new statistics."""
         tasks, count = len(private), len(STAGES)
 
-        def together(trees):
-            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-        kernels = together(private)
+        kernels = stacked(private)
 
         def tail(_, row):
             task, point, share, own = row
@@ -179,7 +177,7 @@ class BranchingNetwork:
             z, new = stream(views, weights, own, begun, run)
             return None, (share * z, new)
 
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), together(statistics))
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked(statistics))
         rows = (
             jnp.repeat(jnp.arange(tasks), count),
             jnp.tile(jnp.arange(count), tasks),

@@ -100,6 +100,13 @@ class Layout:
     shapes: tuple[Shape, ...]
 
     @property
+    def paths(self) -> list[tuple[str, ...]]:
+        """The keys that lead to each leaf."""
+        tree = jax.tree.unflatten(self.structure, range(len(self.shapes)))
+        found, _ = jax.tree_util.tree_flatten_with_path(tree)
+        return [tuple(key.key for key in keys) for keys, _ in found]
+
+    @property
     def size(self) -> int:
         """Numbers in the vector."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
@@ -241,6 +248,24 @@ def init_parts(
     )
 
 
+def run_stages(
+    stages: Sequence[Part],
+    weights: dict[str, Vector],
+    statistics: dict[str, Vector],
+    images: Images,
+    *,
+    train: bool,
+) -> tuple[Array, tuple[Array, ...], dict[str, Vector]]:
+    """The last map of all stages, their positions, and new statistics."""
+    x, positions, new = images, (), {}
+    for name, stage in zip(STAGES, stages, strict=True):
+        x, found, new[name] = stage.step(
+            weights[name], statistics[name], x, train=train
+        )
+        positions += found
+    return x, positions, new
+
+
 def stream(
     maps: Sequence[Array],
     weights: dict[str, Vector],
@@ -332,6 +357,11 @@ class Heads:
             key=jax.random.fold_in(key, list(self.outputs).index(name)),
         )
         return jnp.where(sound, predictions, jnp.nan), new
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """One tree whose leaves lead with the number of the tree."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def isolate(weights: Any) -> tuple[Any, Bool[Array, ""]]:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from evojax_mtl.networks.backbone import STAGES, Backbone
+from evojax_mtl.networks.backbone import Backbone
 from evojax_mtl.networks.dense_network import (
     Heads,
     Images,
@@ -20,6 +20,7 @@ from evojax_mtl.networks.dense_network import (
     Weights,
     init_parts,
     isolate,
+    run_stages,
     stage_parts,
 )
 
@@ -72,11 +73,10 @@ class TaskNetwork:
         """
 
         def one(task):
-            x, positions, new = images, (), {}
-            for name, stage in zip(STAGES, self.stages, strict=True):
-                weights, own = (part[name] for part in task)
-                x, found, new[name] = stage.step(weights, own, x, train=train)
-                positions += found
+            weights, own = task
+            x, positions, new = run_stages(
+                self.stages, weights, own, images, train=train
+            )
             return {"features": x, "positions": positions}, new
 
         return jax.lax.map(one, (encoder, statistics))

@@ -2,7 +2,8 @@
 
 The first ``searching`` generations find it. At their end all weights, moments and what
 the balancing remembers begin again, on the architecture that was found, and so does the
-count of steps after which the learning rate halves. One compiled program does both.
+count of steps after which the learning rate halves. One compiled program does both. The
+last generation of the search is thus evaluated on the new, untrained network.
 """
 
 from abc import abstractmethod
