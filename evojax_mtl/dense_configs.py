@@ -189,6 +189,18 @@ class ReconConfig(RetrainedConfig):
     (cosine)."""
 
 
+@dataclass(frozen=True)
+class MTLNASConfig(DenseConfig):
+    """MTL-NAS: edges between the tasks' own backbones, learned by gradients."""
+
+    architecture_rate: float = option(1e-3, low=0.0, traced=True)
+    """Of Adam, for the logits of the edges (per training step)."""
+
+    entropy_weight: float = option(10.0, low=0.0, traced=True)
+    """Of the mean entropy of the edges' gates, beside the sum of the losses (per
+    nat)."""
+
+
 def _check_weights(balancing: str) -> None:
     """Raises ``UserError`` for a method on a representation."""
     if _through(balancing):
@@ -248,8 +260,16 @@ _RECON: dict[str, dict[str, Any]] = {
     "study": {"searching": 10, "layers": 8},
     "paper": {},
 }
+_MTL_NAS: dict[str, dict[str, Any]] = {
+    "tiny": {"architecture_rate": 0.03},
+    "smoke": {"architecture_rate": 0.01},
+    "laptop": {},
+    "study": {},
+    "paper": {},
+}
 # ``paper`` keeps the defaults, which are the paper's.
 DenseConfig.presets = _DENSE
 CoNALConfig.presets = {scale: _DENSE[scale] | own for scale, own in _CONAL.items()}
 ReconConfig.presets = {scale: _DENSE[scale] | own for scale, own in _RECON.items()}
+MTLNASConfig.presets = {s: _DENSE[s] | own for s, own in _MTL_NAS.items()}
 MAMOConfig.presets = {scale: _DENSE[scale] | own for scale, own in _MAMO.items()}

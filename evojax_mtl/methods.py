@@ -19,6 +19,7 @@ from evojax_mtl.dense_configs import (
     DenseConfig,
     HPSConfig,
     MAMOConfig,
+    MTLNASConfig,
     ReconConfig,
 )
 from evojax_mtl.errors import UserError, unknown
@@ -179,6 +180,13 @@ METHODS: dict[str, Method] = {
             "Shi, Li, Zhang, Chen, Wu 2023, ICLR (Recon)",
             ReconConfig,
             "recon:Recon",
+        ),
+        _on_scenes(
+            "mtl-nas",
+            "edges between the tasks' own networks, by gradients; on scenes",
+            "Gao, Bai, Jie, Ma, Jia, Liu 2020, CVPR (MTL-NAS)",
+            MTLNASConfig,
+            "mtl_nas:MTLNAS",
         ),
         _on_scenes(
             "hps",

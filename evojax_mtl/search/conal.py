@@ -20,6 +20,7 @@ does. Differs from it: no decay of weights, no clipping, and a fifth of the trai
 scenes there stands for the validation split here.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.dense_configs import CoNALConfig
-from evojax_mtl.evaluation.relaxed_training import Relaxed, relaxed, relaxed_step
+from evojax_mtl.evaluation.relaxed_training import Relaxed, relaxed
 from evojax_mtl.networks.backbone import STAGES
 from evojax_mtl.networks.branching_network import POINTS, BranchingNetwork
 from evojax_mtl.pytrees import Pytree
@@ -36,8 +37,8 @@ from evojax_mtl.search.dense import at_least_two
 from evojax_mtl.search.dense_state import DenseState
 from evojax_mtl.search.hps import balancer_of
 from evojax_mtl.search.protocol import Metrics
+from evojax_mtl.search.relaxed import RelaxedSearch
 from evojax_mtl.search.retrained import RetrainedSearch
-from evojax_mtl.tasks.dataset import VALIDATION
 from evojax_mtl.tasks.dense_dataset import DenseDataset
 
 
@@ -62,7 +63,7 @@ def chosen_points(architecture: Branches) -> Int[np.ndarray, "T"]:
     return np.argmax(np.asarray(architecture.choices.logits), 1)
 
 
-class CoNAL(RetrainedSearch):
+class CoNAL(RetrainedSearch, RelaxedSearch):
     """The search protocol for CoNAL."""
 
     method = "conal"
@@ -73,8 +74,9 @@ class CoNAL(RetrainedSearch):
         at_least_two(self.names)
         self.balancer = balancer_of(config, self.names)
         self.network = BranchingNetwork(self.backbone, self.outputs, self.image_shape)
+        self.chooser = self.transformation
         self.initial = Branches(
-            relaxed(jnp.ones((self.tasks, POINTS)), self.transformation),
+            relaxed(jnp.ones((self.tasks, POINTS)), self.chooser),
             jnp.zeros((self.tasks,), jnp.int32),
             jnp.array(False),
         )
@@ -97,21 +99,16 @@ class CoNAL(RetrainedSearch):
 
     def _train(self, key, data, hyperparameters, tick, state):
         old = state.architecture
-        order_key, step_key = jax.random.split(jax.random.fold_in(key, 1))
-
-        def learn(choices: Relaxed) -> Relaxed:
-            return relaxed_step(
-                self.network,
-                self.transformation,
-                state.system.weights,
-                self._batch(order_key, data, tick, VALIDATION),
-                choices,
-                hyperparameters["architecture_rate"],
-                architecture=jax.nn.softmax,
-                penalty=lambda logits: jnp.zeros(()),
-                key=jax.random.fold_in(step_key, tick),
-            )
-
+        learn = partial(
+            self.learn,
+            key,
+            data,
+            hyperparameters,
+            tick,
+            state,
+            architecture=jax.nn.softmax,
+            penalty=lambda logits: jnp.zeros(()),
+        )
         choices = jax.lax.cond(old.chosen, lambda x: x, learn, old.choices)
         state = state.replace(architecture=old.replace(choices=choices))
         return super()._train(key, data, hyperparameters, tick, state)

@@ -132,6 +132,10 @@ class DenseSearch:
         """An architecture as the network reads it."""
         return architecture
 
+    def evaluated(self, architecture: Any) -> Any:
+        """An architecture as the network reads it where it is evaluated."""
+        return self.shown(architecture)
+
     def completed(self, state: DenseState) -> Array:
         """Generations that the current weights have trained."""
         return state.generation
@@ -357,7 +361,7 @@ class DenseSearch:
                 self.network,
                 state.system.weights,
                 batch,
-                self.shown(state.architecture),
+                self.evaluated(state.architecture),
             )
             return add_batch(tally, predictions, batch)
 
