@@ -14,7 +14,7 @@ optimisation and without its kernels; 5 speed; fig3 gain against size; fig4 dete
 fig5 MAMO with CAGrad and PCGrad; fig6 the threshold; fig7 the course of the training.
 
 The first generations of CoNAL and Recon are their search, what is left trains the
-network found. Recon is not in the paper's tables. MTL-NAS is not among the variants.
+network found. Recon is not in the paper's tables.
 
 Paper, overall gain (Table 1; Table 2), printed as percentages: HPS -1.75; -2.74,
 GradNorm -3.49; -2.00, PCGrad -0.31; -2.25, CAGrad +0.42; +0.25, RotoGrad -2.10; -1.22,
@@ -61,6 +61,7 @@ METHODS: dict[str, tuple[str, Options]] = {
     "CAGrad": variant("hps", balancing="cagrad"),
     "RotoGrad": variant("hps", balancing="rotograd"),
     "MGDA": variant("hps", balancing="mgda"),
+    "MTL-NAS": variant("mtl-nas"),
     "CoNAL": variant("conal"),
     "Recon": variant("recon"),
     "MAMO": MAMO,
