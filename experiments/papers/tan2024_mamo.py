@@ -143,14 +143,14 @@ def options_of(table: str, scale: str, tasks: str) -> Options:
 
 
 def compare_all(
-    out: Path, table: str, common: Options, seeds: int
+    out: Path, variants: dict[str, tuple[str, Options]], common: Options, seeds: int
 ) -> dict[str, dict[str, list]]:
     """Each variant's runs and comparisons, seed by seed; runs what is not there yet."""
     found: dict[str, dict[str, list]] = {
-        name: {"folders": [], "seeds": []} for name in TABLES[table]
+        name: {"folders": [], "seeds": []} for name in variants
     }
     for seed in range(1, seeds + 1):
-        for name, (method, options) in TABLES[table].items():
+        for name, (method, options) in variants.items():
             folder = out / place(method, options, common) / str(seed)
             summary = run(folder, method, common | options | {"seed": seed})
             one = measured(folder, summary)
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--scale", default="smoke")
     parser.add_argument("--tasks", help="rooms, else those of the table at paper")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", help="STL and these; all unless given")
     parser.add_argument("--generations", type=int, help="the scale's unless given")
     parser.add_argument("--out", type=Path, default=Path("runs/tan2024_mamo"))
     chosen = parser.parse_args()
@@ -182,7 +183,12 @@ def main() -> None:
     if chosen.generations:
         common["generations"] = chosen.generations
     out = chosen.out / chosen.scale / tasks.replace(":", "-").replace("/", "-")
-    found = compare_all(out, chosen.table, common, chosen.seeds)
+    variants = TABLES[chosen.table]
+    if chosen.variants:
+        if unknown := [name for name in chosen.variants if name not in variants]:
+            parser.error(f"--variants: found {unknown}, must be of {list(variants)}")
+        variants = {n: variants[n] for n in (REFERENCE, *chosen.variants)}
+    found = compare_all(out, variants, common, chosen.seeds)
     label = chosen.table if chosen.table in DRAWN else f"table{chosen.table}"
     folders = [str(folder) for one in found.values() for folder in one["folders"]]
     command(["report", *folders, "--out", str(out / f"{label}.html")])

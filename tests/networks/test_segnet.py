@@ -19,7 +19,7 @@ SHAPE = (288, 384, 3)
 # scripts divide (see model_segnet_split.py)
 PUBLISHED = 24_981_069
 SMALL = segnet((2, 3, 3, 4, 4), (1, 1, 1, 2, 1))
-OUTPUTS = {"segmentation": 2, "depth": 1}
+OUTPUTS = {"segmentation": 2}
 
 
 def test_one_task_has_the_published_weights():
@@ -80,7 +80,7 @@ def predict(network, weights, images, architecture):
         architecture,
         train=True,
     )
-    views = jax.tree.map(lambda x: jnp.broadcast_to(x, (2, *x.shape)), found)
+    views = jax.tree.map(lambda x: x[None], found)
     return network.decode(
         weights.own,
         weights.statistics["own"],
@@ -99,12 +99,12 @@ def test_decoders_read_the_positions_of_their_encoder():
     weights = shared.init(jax.random.key(0))
     apart = TaskNetwork(SMALL, OUTPUTS, shape)
     twice = weights.replace(
-        encoder=jax.tree.map(lambda x: jnp.stack([x, x]), weights.encoder["stages"]),
+        encoder=jax.tree.map(lambda x: x[None], weights.encoder["stages"]),
         own={name: own["head"] for name, own in weights.own.items()},
         statistics=weights.statistics
         | {
             "encoder": jax.tree.map(
-                lambda x: jnp.stack([x, x]), weights.statistics["encoder"]["stages"]
+                lambda x: x[None], weights.statistics["encoder"]["stages"]
             )
         },
     )
@@ -165,7 +165,7 @@ def test_decoders_read_the_positions_of_their_encoder():
 
 def test_streams_pass_through_its_stages():
     shape = (20, 36, 3)
-    network = MediativeNetwork(SMALL, OUTPUTS, shape)
+    network = MediativeNetwork(SMALL, OUTPUTS, shape, "exclusive")
     images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     weights = jax.eval_shape(network.init, jax.random.key(0))
     run = partial(predict, network, architecture=network.idle())

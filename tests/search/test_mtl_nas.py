@@ -1,5 +1,7 @@
 """MTL-NAS on scenes: its network, its edges, and how they are learned."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,15 +48,9 @@ def test_fusion_is_a_pointwise_mixture_of_gated_maps():
     def by_hand(encoder, gates):
         maps = [images] * 3
         for i, name in enumerate(STAGES):
-            maps = [
-                network.stages[i].apply(
-                    encoder["stages"][name][t],
-                    statistics["stages"][name][t],
-                    maps[t],
-                    train=True,
-                )[0]
-                for t in range(3)
-            ]
+            run = partial(network.stages[i].apply, train=True)
+            stages = encoder["stages"][name], statistics["stages"][name]
+            maps = jax.vmap(run)(*stages, jnp.stack(maps))[0]
             fused = []
             for t, others in enumerate(([1, 2], [0, 2], [0, 1])):
                 tree = network.fusions[i].weights.unravel(encoder["fusions"][name][t])

@@ -96,7 +96,7 @@ def test_cosines_are_those_of_each_layer(case, begun):
 
 def with_counts(state, counts, scores):
     conflicts = Conflicts(
-        jnp.asarray(counts, jnp.int32), jnp.zeros(np.shape(counts)), jnp.asarray(20)
+        jnp.asarray(counts, jnp.int32), jnp.zeros(np.shape(counts)), jnp.int32(20)
     )
     known = state.architecture.replace(scores=jnp.asarray(scores, jnp.int32))
     sums = state.sums.replace(conflicts=conflicts)
