@@ -119,6 +119,11 @@ def _part(
     return call
 
 
+# Networks repeat a few shapes hundreds of times: ``jit`` remembers what was traced.
+_remembered = partial(jax.jit, inline=True)
+
+
+@partial(_remembered, static_argnums=0)
 def _forward(window: Window, x: Array, kernel: Array) -> Array:
     parts = (
         forms.forward,
@@ -130,6 +135,7 @@ def _forward(window: Window, x: Array, kernel: Array) -> Array:
     return _part(own, cuda, plain, product, folds=True)(x, kernel)
 
 
+@partial(_remembered, static_argnums=(0, 3))
 def _input_gradient(
     window: Window, gradient: Array, kernel: Array, x_shape: tuple[int, int, int]
 ) -> Array:
@@ -145,6 +151,7 @@ def _input_gradient(
     return _part(own, cuda, plain, product, folds=True)(gradient, kernel)
 
 
+@partial(_remembered, static_argnums=(0, 3))
 def _kernel_gradient(
     window: Window, x: Array, gradient: Array, kernel_shape: tuple[int, ...]
 ) -> Array:

@@ -1,5 +1,7 @@
 """CATE: its parts, what it learns, and what the vectors tell."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,10 @@ def trained(graphs):
     return jax.jit(cate.cate)(jax.random.key(0), graphs, jnp.asarray(COST), CONFIG)
 
 
+def untrained(graphs):
+    return jax.jit(cate.initial_params)(jax.random.key(1), graphs, CONFIG)
+
+
 def test_operations_attend_to_those_they_join(graphs):
     near = np.asarray(cate.attention(graphs)[0])
     edges = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
@@ -54,6 +60,7 @@ def test_partners_are_next_in_the_order_of_cost():
 def test_what_is_masked_does_not_show(graphs, trained):
     """The encoding of one masked operation is the same whichever it was."""
     model = Transformers(graphs.vocabulary, 13, CONFIG)
+    encode = jax.jit(partial(model.apply, method=Transformers.encode))
     other = OPS[:50].copy()
     other[:, 4] = (other[:, 4] + 1) % 5
     shown = []
@@ -61,9 +68,7 @@ def test_what_is_masked_does_not_show(graphs, trained):
         each = nasbench201_graphs(jnp.asarray(ops))
         tokens = each.tokens.at[:, 4].set(graphs.vocabulary)
         near = cate.attention(each)
-        shown.append(
-            model.apply({"params": trained}, tokens, near, method=Transformers.encode)
-        )
+        shown.append(encode({"params": trained}, tokens, near))
     np.testing.assert_array_equal(*shown)
 
 
@@ -72,31 +77,34 @@ def test_it_learns_to_tell_what_is_masked(graphs, trained):
     model = Transformers(graphs.vocabulary, 13, CONFIG)
     near = jax.vmap(cate.attention, 1, 1)(pairs)
     shown = pairs.tokens.at[..., 0].set(graphs.vocabulary)
+    apply = jax.jit(model.apply)
     for params, (low, high) in (
-        (cate.initial_params(jax.random.key(1), graphs, CONFIG), (0.0, 0.2)),
+        (untrained(graphs), (0.0, 0.2)),
         (trained, (0.9, 1.0)),
     ):
-        logits = model.apply({"params": params}, shown, near, pairs.mask)
+        logits = apply({"params": params}, shown, near, pairs.mask)
         right = np.mean(np.argmax(logits[..., 0, :], -1) == pairs.tokens[..., 0])
         assert low <= right <= high
 
 
 def test_the_loss_counts_masked_operations_alone(graphs):
-    params = cate.initial_params(jax.random.key(1), graphs, CONFIG)
+    params = untrained(graphs)
     pairs = jax.tree.map(lambda leaf: leaf[:8].reshape(4, 2, *leaf.shape[1:]), graphs)
     everything = CONFIG.replace(masked=1.0)
     model = Transformers(graphs.vocabulary, 13, everything)
     shown = jnp.where(pairs.mask, graphs.vocabulary, pairs.tokens)
     near = jax.vmap(cate.attention, 1, 1)(pairs)
-    logits = np.asarray(model.apply({"params": params}, shown, near, pairs.mask))
+    apply = jax.jit(model.apply)
+    logits = np.asarray(apply({"params": params}, shown, near, pairs.mask))
     share = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(
         logits, np.asarray(pairs.tokens)[..., None], -1
     ).squeeze(-1)
     expected = share[np.asarray(pairs.mask)].mean()
-    found = cate.loss(params, jax.random.key(0), pairs, everything)
+    loss = jax.jit(cate.loss)
+    found = loss(params, jax.random.key(0), pairs, everything)
     assert float(found) == pytest.approx(expected, rel=1e-4)
     nothing = CONFIG.replace(masked=0.0)
-    assert cate.loss(params, jax.random.key(0), pairs, nothing) == 0
+    assert loss(params, jax.random.key(0), pairs, nothing) == 0
 
 
 def test_near_architectures_are_near(graphs, trained):

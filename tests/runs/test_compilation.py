@@ -8,17 +8,21 @@ from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_ca
 def test_counts_compilations_and_not_cache_hits():
     enable_persistent_cache()
 
-    def program(x):
-        return jnp.sin(x) * 123.4567
+    def fresh():
+        """The same program, not the same function: nothing in memory serves it."""
+
+        def program(x):
+            return jnp.sin(x) * 123.4567
+
+        return jax.jit(program)
 
     x = np.ones(7, np.float32)
     with CompilationCounter() as counter:
-        jax.jit(program)(x)
+        fresh()(x)
         assert (counter.compilations, counter.cache_hits) == (1, 0)
-        jax.clear_caches()
-        jax.jit(program)(x)
+        fresh()(x)
         assert (counter.compilations, counter.cache_hits) == (1, 1)
-        jitted = jax.jit(program)
+        jitted = fresh()
         jitted(np.ones(8, np.float32))
         jitted(np.ones(8, np.float32))
         assert (counter.compilations, counter.cache_hits) == (2, 1)

@@ -198,18 +198,38 @@ def random_networks(case, count):
     return np.asarray(scores(keys, case.rates, case.data))
 
 
-def test_it_learns_more_than_the_best_of_random_networks(case):
-    generations = case.search.config.generations
+def learning_rates(case):
+    """Rates that suit the easy problem; few steps teach cells more without dropout."""
     rates = dict(case.rates) | {"learning_rate": LEARNING[case.cells]}
-    state = case.init()
-    for _ in range(generations):
-        state, metrics = case.advance(case.search.grow(state), rates)
+    none = np.float32(0)
+    return rates | ({"dropout": none, "drop_path": none} if case.cells else {})
+
+
+def generation(case, state, rates):
+    """A generation; of cells, whose training is noisy, with each mini-batch twice."""
+    state = case.search.grow(state)
+    if not case.cells:
+        return case.advance(state, rates)
+    phases = case.search.phases(case.data)
+    begin, end = (dict(phases[:2])[name] for name in ("evolution", "training"))
+    state, _ = case.advance(state, rates, stop=end)
+    return case.advance(state, rates, start=begin)
+
+
+def test_it_learns_more_than_the_best_of_random_networks(case):
+    generations, rates = case.search.config.generations, learning_rates(case)
+    reached, tested = [], []
+    for seed in range(2 if case.cells else 1):
+        state = case.init(seed)
+        for _ in range(generations):
+            state, metrics = generation(case, state, rates)
+        # cells: the best of a generation is chosen by samples, the best so far is kept
+        reached.append(metrics["kept" if case.cells else "validation"])
+        tested.append(case.test(state))
     # as many random networks as were evaluated
     budget = int(metrics["evaluations"]) * generations
     random = random_networks(case, budget).mean(1)
-    # cells: the best of a generation is chosen by samples, the best so far is kept
-    told = "kept" if case.cells else "validation"
     # of scenes: two shares, and an error of depth below 0
     least = 0.5 if entry_of(case.label).data == "scenes" else 0.8
-    assert np.mean(metrics[told]) > least
-    assert case.test(state).mean() > max(least, 1.5 / CLASSES, *random)
+    assert np.mean(reached) > least
+    assert np.mean(tested) > max(least, 1.5 / CLASSES, *random)

@@ -221,7 +221,7 @@ def test_the_synthetic_table_is_always_the_same():
     ("line", "told"),
     [
         ("ctr --tasks nasbench-toy", "which are tables of measured architectures, mus"),
-        ("ktnas --tasks digits", "which are images, must be tables of measured"),
+        ("rea --tasks digits", "which are images, must be tables of measured"),
         ("ktnas --tasks nasbench-toy:1", "ktnas: found 1 task, must be at least 2"),
         ("ktnas --transferred 11", "--transferred: found 11, must be at most the popu"),
         ("ktnas --transferred 0", "--transferred: found 0, must be at least 1"),
