@@ -39,6 +39,7 @@ from evojax_mtl.evaluation.dense_training import (
     DenseSystem,
     begin,
     dense_step,
+    features_of,
     predict,
 )
 from evojax_mtl.evaluation.optimizers import optimizer
@@ -355,13 +356,17 @@ class DenseSearch:
     ) -> DenseTally:
         """The tally with batches ``start`` to ``stop`` of a split."""
 
+        system = state.system
+        features = features_of(self.balancer, system.balancing)
+
         def add(index, tally):
             batch = data.batch_at(split, index, self.config.evaluation_batch)
             predictions = predict(
                 self.network,
-                state.system.weights,
+                system.weights,
                 batch,
                 self.evaluated(state.architecture),
+                features,
             )
             return add_batch(tally, predictions, batch)
 

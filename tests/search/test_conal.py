@@ -51,7 +51,13 @@ def test_shares_follow_the_losses_of_other_scenes(case):
         )
         views = jax.tree.map(lambda x: jnp.broadcast_to(x, (3, *x.shape)), found)
         predictions, _ = network.decode(
-            weights.own, statistics["own"], views, mix, (8, 8), key=key, train=True
+            weights.own,
+            statistics["own"],
+            views,
+            mix,
+            batch.images.shape[1:3],
+            key=key,
+            train=True,
         )
         return jnp.sum(dense_losses(predictions, batch)) + 3 * logits[0, 0]
 

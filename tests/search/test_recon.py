@@ -52,7 +52,7 @@ def losses_of(network, weights, batch, specific, key):
         weights.statistics["own"],
         views,
         specific,
-        (8, 8),
+        batch.images.shape[1:3],
         key=key,
         train=True,
     )
