@@ -166,8 +166,8 @@ class CoNALConfig(RetrainedConfig):
     """CoNAL: tasks branch off a shared backbone where they conflict."""
 
     balancing: str = option("conal")
-    """How the tasks' gradients of the shared stages make one update; equal: as the
-    authors' code does (a name; see evojax-mtl list balancing)."""
+    """How the tasks' gradients of the shared stages make one update during the search;
+    equal: as the authors' code does (a name; see evojax-mtl list balancing)."""
 
     architecture_rate: float = option(5e-5, low=0.0, traced=True)
     """Of Adam, for the logits of the branching points (per training step)."""

@@ -13,7 +13,8 @@ Shape legend: ``T`` tasks, ``L = 5`` stages.
    paper's, ``conal``, leaves a stage as it is where any two tasks conflict. Private
    stages and heads follow their task's loss.
 2. A task's branch is where its share is the largest. The network of these branches is
-   trained anew, as ``search.retrained`` says, to the end.
+   trained anew, as ``search.retrained`` says, by the plain sum of the losses, to the
+   end.
 
 The authors' code never calls their rule for conflicts: ``--balancing equal`` is what it
 does. Differs from it: no decay of weights, no clipping, and a fifth of the training
@@ -86,6 +87,10 @@ class CoNAL(RetrainedSearch, RelaxedSearch):
         soft = jax.nn.softmax(architecture.choices.logits)
         hard = jax.nn.one_hot(architecture.points, POINTS)
         return jnp.where(architecture.chosen, hard, soft)
+
+    def plain(self, state: DenseState) -> Bool[Array, ""]:
+        """Once the branches are found."""
+        return state.architecture.chosen
 
     def filled(self, weights: Any) -> Any:
         """With private stages that begin as the shared ones."""

@@ -95,6 +95,8 @@ def test_what_it_found_is_trained_anew(case):
         assert_same_bits(part["private"], stages)
     assert case.search.completed(begun) == 0
     assert case.search.completed(state) == 1
+    assert case.search.plain(begun)
+    assert not case.search.plain(state)
 
     told = case.search.describe(jax.device_get(begun))
     assert told["branches"] == {
