@@ -17,25 +17,20 @@ each stage; the authors' tails share those of a private stage. Heads read the
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from evojax_mtl.networks.backbone import STAGES, Backbone
+from evojax_mtl.networks.backbone import STAGES
 from evojax_mtl.networks.dense_network import (
-    Heads,
     Images,
-    Part,
+    OnBackbone,
     Predictions,
-    Shape,
     Weights,
-    init_parts,
     isolate,
     stacked,
-    stage_parts,
     stream,
 )
 
@@ -45,44 +40,12 @@ Mix = Float[Array, "T _"]
 
 
 @dataclass(frozen=True)
-class BranchingNetwork:
-    """See the module; it is a ``DenseNetwork`` whose architecture is ``mix``.
-
-    Attributes:
-      backbone: the shared network, and the private ones.
-      outputs: channels that each task predicts at a pixel.
-      image_shape: ``(H, W, c)``.
-    """
-
-    backbone: Backbone
-    outputs: dict[str, int]
-    image_shape: Shape
-
-    @cached_property
-    def stages(self) -> tuple[Part, ...]:
-        """The shared stages."""
-        return stage_parts(self.backbone, self.image_shape)
-
-    @cached_property
-    def heads(self) -> Heads:
-        """The tasks' decoders."""
-        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+class BranchingNetwork(OnBackbone):
+    """See the module; it is a ``DenseNetwork`` whose architecture is ``mix``."""
 
     def init(self, key: Array) -> Weights:
         """See ``DenseNetwork``; private stages begin as copies of the shared ones."""
-        stage_key, head_key = jax.random.split(key)
-        stages, statistics = init_parts(self.stages, stage_key)
-        heads, head_statistics = self.heads.init(head_key)
-        return self.copied(
-            Weights(
-                {"stages": stages},
-                {name: {"head": head} for name, head in heads.items()},
-                {
-                    "encoder": {"stages": statistics},
-                    "own": {n: {"head": own} for n, own in head_statistics.items()},
-                },
-            )
-        )
+        return self.copied(self.begin(key))
 
     def copied(self, weights: Weights) -> Weights:
         """With private stages and statistics that are copies of the shared ones."""

@@ -359,6 +359,43 @@ class Heads:
         return jnp.where(sound, predictions, jnp.nan), new
 
 
+@dataclass(frozen=True)
+class OnBackbone:
+    """What networks are made of whose tasks read all stages of one kind of backbone.
+
+    Attributes:
+      backbone: of the tasks, shared or not.
+      outputs: channels that each task predicts at a pixel.
+      image_shape: ``(H, W, c)``.
+    """
+
+    backbone: Backbone
+    outputs: dict[str, int]
+    image_shape: Shape
+
+    @cached_property
+    def stages(self) -> tuple[Part, ...]:
+        """The stages of the backbone."""
+        return stage_parts(self.backbone, self.image_shape)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """The tasks' decoders."""
+        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+
+    def begin(self, key: Array) -> Weights:
+        """Random weights of one backbone and of the heads."""
+        stage_key, head_key = jax.random.split(key)
+        stages, statistics = init_parts(self.stages, stage_key)
+        heads, head_statistics = self.heads.init(head_key)
+        own = {name: {"head": part} for name, part in head_statistics.items()}
+        return Weights(
+            {"stages": stages},
+            {name: {"head": head} for name, head in heads.items()},
+            {"encoder": {"stages": statistics}, "own": own},
+        )
+
+
 def stacked(trees: Sequence[Any]) -> Any:
     """One tree whose leaves lead with the number of the tree."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

@@ -23,47 +23,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from evojax_mtl.networks.backbone import STAGES, Backbone
+from evojax_mtl.networks.backbone import STAGES
 from evojax_mtl.networks.dense_network import (
-    Heads,
     Images,
-    Part,
+    OnBackbone,
     Predictions,
-    Shape,
     Weights,
-    init_parts,
     isolate,
     run_stages,
     stacked,
-    stage_parts,
 )
 
 Specific = Bool[Array, "N"]
 
 
 @dataclass(frozen=True)
-class LayeredNetwork:
-    """See the module; it is a ``DenseNetwork`` whose architecture is ``specific``.
-
-    Attributes:
-      backbone: of all tasks.
-      outputs: channels that each task predicts at a pixel.
-      image_shape: ``(H, W, c)``.
-    """
-
-    backbone: Backbone
-    outputs: dict[str, int]
-    image_shape: Shape
-
-    @cached_property
-    def stages(self) -> tuple[Part, ...]:
-        """The stages of the backbone."""
-        return stage_parts(self.backbone, self.image_shape)
-
-    @cached_property
-    def heads(self) -> Heads:
-        """The tasks' decoders."""
-        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+class LayeredNetwork(OnBackbone):
+    """See the module; it is a ``DenseNetwork`` whose architecture is ``specific``."""
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -88,19 +64,7 @@ class LayeredNetwork:
 
     def init(self, key: Array) -> Weights:
         """See ``DenseNetwork``."""
-        stage_key, head_key = jax.random.split(key)
-        stages, statistics = init_parts(self.stages, stage_key)
-        heads, head_statistics = self.heads.init(head_key)
-        return self.copied(
-            Weights(
-                {"stages": stages},
-                {name: {"head": head} for name, head in heads.items()},
-                {
-                    "encoder": {"stages": statistics},
-                    "own": {n: {"head": own} for n, own in head_statistics.items()},
-                },
-            )
-        )
+        return self.copied(self.begin(key))
 
     def copied(self, weights: Weights) -> Weights:
         """With each task's layers and statistics as those of the encoder."""

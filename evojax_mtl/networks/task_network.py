@@ -4,50 +4,25 @@ Shape legend: ``T`` tasks, ``B`` images, ``h`` x ``w`` and ``C`` of the last map
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax
 from jaxtyping import Array
 
-from evojax_mtl.networks.backbone import Backbone
 from evojax_mtl.networks.dense_network import (
-    Heads,
     Images,
-    Part,
+    OnBackbone,
     Predictions,
-    Shape,
     Weights,
     init_parts,
     isolate,
     run_stages,
-    stage_parts,
 )
 
 
 @dataclass(frozen=True)
-class TaskNetwork:
-    """A ``DenseNetwork`` in which tasks share nothing; its architecture is empty.
-
-    Attributes:
-      backbone: of each task.
-      outputs: channels that each task predicts at a pixel.
-      image_shape: ``(H, W, c)``.
-    """
-
-    backbone: Backbone
-    outputs: dict[str, int]
-    image_shape: Shape
-
-    @cached_property
-    def stages(self) -> tuple[Part, ...]:
-        """The stages of each task."""
-        return stage_parts(self.backbone, self.image_shape)
-
-    @cached_property
-    def heads(self) -> Heads:
-        """The tasks' decoders."""
-        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+class TaskNetwork(OnBackbone):
+    """A ``DenseNetwork`` in which tasks share nothing; its architecture is empty."""
 
     def init(self, key: Array) -> Weights:
         """See ``DenseNetwork``; the encoder's leaves lead with ``T``."""

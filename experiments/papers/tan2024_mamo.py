@@ -27,12 +27,13 @@ rooms of 72 x 96, median of 12 on 2 busy cores, takes 0.27 s for STL, 0.14 s for
 STL.
 
 Found of gains at ``laptop`` on ``rooms``, one seed, which tells an order no more than
-roughly: RotoGrad +2.4, CAGrad +1.4, MGDA -0.2, GradNorm -0.8, MAMO -2.7, HPS -4.0,
-PCGrad -4.9 %. So MAMO is ahead of HPS, and neither first nor ahead of STL, as the
-paper has it. As there, sharing helps depth (HPS +5 %) and harms normals, and MGDA
-gives up segmentation (mean IoU -16 %, the paper's -13 % on NYUv2); MAMO does too
-(-13 %), which the paper's does not. MAMO's detections made 8 kernels and 1. The speeds
-in the record are of a machine that was busy otherwise, and tell nothing.
+roughly: RotoGrad +2.4, CAGrad +1.4, MGDA -0.2, GradNorm -0.8, CoNAL -1.8, MAMO -2.7,
+HPS -4.0, PCGrad -4.9 %; MTL-NAS and Recon have not been run. So MAMO is ahead of HPS,
+but neither first nor ahead of STL, as the paper has it. As there, sharing helps depth
+(HPS +5 %) and harms normals, and MGDA gives up segmentation (mean IoU -16 %, the
+paper's -13 % on NYUv2); MAMO does too (-13 %), which the paper's does not. MAMO's
+detections made 8 kernels and 1; CoNAL branched segmentation and normals off before the
+stem. The speeds in the record are of a busy machine, and tell nothing.
 
 Hardware: 2 CPU cores; ``smoke`` half a minute a run; ``laptop`` one to three minutes a
 run, some six for MAMO, CoNAL and MTL-NAS.
