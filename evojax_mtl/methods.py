@@ -23,6 +23,7 @@ from evojax_mtl.dense_configs import (
     ReconConfig,
 )
 from evojax_mtl.errors import UserError, unknown
+from evojax_mtl.leaf_configs import LEAFConfig
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
     GCNPredictorConfig,
@@ -47,7 +48,8 @@ class Method:
       status: what has been checked.
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
-        ``Dataset``, on scenes a ``DenseDataset``, on tables a ``TableData``, or
+        ``Dataset``, on scenes a ``DenseDataset``, on texts a ``TextDataset``, on tables
+        a ``TableData``, or
         ``factory(config, data, mesh)`` to spread over the axes of ``mesh_axes``; it
         returns a ``Search``.
       data: what its tasks are.
@@ -64,7 +66,7 @@ class Method:
     config: type[SearchConfig]
     factory: str
     mesh_axes: tuple[str, ...] = ()
-    data: Literal["images", "scenes", "table"] = "images"
+    data: Literal["images", "scenes", "texts", "table"] = "images"
     tasks: str = "glyphs"
     other: "Method | None" = None
 
@@ -119,6 +121,7 @@ def _maker(**shared: Any) -> Callable[..., Method]:
 _routed = _maker(mesh_axes=("tasks",))
 _of_cells = _maker(mesh_axes=("population", "data"))
 _on_scenes = _maker(data="scenes", tasks="rooms")
+_on_texts = _maker(data="texts", tasks="remarks")
 _on_table = _maker(data="table", tasks="nasbench-toy")
 
 
@@ -201,6 +204,13 @@ METHODS: dict[str, Method] = {
             "baseline",
             DenseConfig,
             "stl:STL",
+        ),
+        _on_texts(
+            "leaf",
+            "hyperparameters of a fixed network evolve, for size too; on texts",
+            "Liang, Meyerson, Hodjat, Fink, Mutch, Miikkulainen 2019, GECCO (LEAF)",
+            LEAFConfig,
+            "leaf:LEAF",
         ),
         _on_table(
             "ktnas",

@@ -16,12 +16,13 @@ from evojax_mtl.networks.supernet import finite_networks
 from evojax_mtl.tasks.dataset import Targets
 
 
-def _present(outputs: int, targets: Targets) -> Bool[Array, "P 1 L"]:
+def present_outputs(outputs: int, targets: Targets) -> Bool[Array, "P 1 L"]:
     """Which outputs a task has."""
     return jnp.arange(outputs) < targets.classes[:, None, None]
 
 
-def _bits(labels: Int[Array, "P B"], outputs: int) -> Int[Array, "P B L"]:
+def label_bits(labels: Int[Array, "P B"], outputs: int) -> Int[Array, "P B L"]:
+    """Each label of examples that may have several, 0 or 1."""
     return labels[..., None] >> jnp.arange(outputs) & 1
 
 
@@ -39,12 +40,12 @@ def cross_entropy(
     finite = finite_networks(logits)
     logits = jnp.where(finite[:, None, None], logits, 0)
     outputs = logits.shape[-1]
-    present = _present(outputs, targets)
+    present = present_outputs(outputs, targets)
     several = targets.several[:, None]
     log_probabilities = jax.nn.log_softmax(jnp.where(present, logits, -jnp.inf))
     index = jnp.where(several, 0, labels)[..., None]
     one = -jnp.take_along_axis(log_probabilities, index, -1)[..., 0]
-    each = optax.sigmoid_binary_cross_entropy(logits, _bits(labels, outputs))
+    each = optax.sigmoid_binary_cross_entropy(logits, label_bits(labels, outputs))
     many = jnp.where(present, each, 0).sum(-1) / targets.classes[:, None]
     counted = mask & finite[:, None]
     total = jnp.sum(jnp.where(counted, jnp.where(several, many, one), 0), axis=1)
@@ -63,9 +64,9 @@ def correct(
     says that it has the label.
     """
     outputs = logits.shape[-1]
-    present = _present(outputs, targets)
+    present = present_outputs(outputs, targets)
     one = jnp.argmax(jnp.where(present, logits, -jnp.inf), axis=-1) == labels
-    each = ((logits > 0) == _bits(labels, outputs)) & present
+    each = ((logits > 0) == label_bits(labels, outputs)) & present
     right = jnp.where(targets.several[:, None], each.sum(-1), one)
     decisions = jnp.where(targets.several, targets.classes, 1)
     return jnp.sum(right * mask, axis=1), mask.sum(1) * decisions

@@ -1,11 +1,13 @@
 """Optimisers whose learning rate is traced: a sweep of rates never recompiles."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 TRANSFORMATIONS = {
     "adam": optax.scale_by_adam,
@@ -24,6 +26,29 @@ def optimizer(name: str) -> optax.GradientTransformation:
     ``rmsprop``.
     """
     return TRANSFORMATIONS[name]()
+
+
+def chosen_optimizer(
+    names: Sequence[str], choice: Int[Array, ""] | int
+) -> optax.GradientTransformation:
+    """The one of several optimisers that a traced index chooses.
+
+    Its state holds the states of all; those of the others stay as they are.
+    """
+    every = [optimizer(name) for name in names]
+
+    def init(params):
+        return tuple(one.init(params) for one in every)
+
+    def update(updates, state, params=None, **_):
+        def by(index, gradients, state, params):
+            updates, own = every[index].update(gradients, state[index], params)
+            return updates, (*state[:index], own, *state[index + 1 :])
+
+        branches = [partial(by, index) for index in range(len(every))]
+        return jax.lax.switch(choice, branches, updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def apply_gradients(

@@ -21,6 +21,7 @@ from evojax_mtl.runs.signals import Interrupt
 from evojax_mtl.tasks import sources
 from evojax_mtl.tasks.dense_dataset import ResidentScenes
 from evojax_mtl.tasks.streaming import task_data
+from evojax_mtl.tasks.text_dataset import ResidentTexts
 
 
 def start(settings: Settings, out: Path | None) -> int:
@@ -107,11 +108,13 @@ def load(
     Args:
       names: the sources, joined by comma.
       data_dir: folder of the data sets; None for the default.
-      limits: has ``max_tasks``, and for images ``image_size`` and ``max_classes``.
+      limits: has ``max_tasks``, for images ``image_size`` and ``max_classes``, and for
+        texts ``text_length``.
       data: what the tasks must be.
 
     Returns:
-      A list of ``Task``, ``DenseTask`` or ``TableTask``, as ``data`` says.
+      A list of ``Task``, ``DenseTask``, ``TextTask`` or ``TableTask``, as ``data``
+      says.
 
     Raises:
       UserError: they cannot be loaded, or are not what they must be.
@@ -128,6 +131,7 @@ def load(
         names,
         data_dir=Path(data_dir) if data_dir else None,
         image_size=getattr(limits, "image_size", None),
+        text_length=getattr(limits, "text_length", None),
         max_tasks=limits.max_tasks,
         max_classes=getattr(limits, "max_classes", None),
     )
@@ -140,6 +144,8 @@ def build(settings: Settings, tasks: Sequence[Any]) -> Program:
         loaded = Tables(settings.config, tasks)
     elif kind == "scenes":
         loaded = ResidentScenes(tasks)
+    elif kind == "texts":
+        loaded = ResidentTexts(tasks)
     else:
         loaded = task_data(tasks, settings.config.resident)
     data = loaded.dataset(0)

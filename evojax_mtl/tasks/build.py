@@ -44,17 +44,20 @@ def as_split(images: np.ndarray, labels: np.ndarray) -> Split:
     return Split(images, labels.astype(np.int32), np.ones(len(labels), bool))
 
 
-def split_rows(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Rows of a fixed 50/20/30 % split of each class, shuffled by ``seed``.
+def split_rows(
+    labels: np.ndarray, seed: int, tenths: tuple[int, int] = (5, 2)
+) -> dict[str, np.ndarray]:
+    """Rows of a fixed split of each class, shuffled by ``seed``.
 
-    Classes are shuffled in order by one generator: the split of the first classes
-    does not depend on how many there are.
+    ``tenths`` are the shares of training and validation, 50 and 20 % by default, the
+    rest is test. Classes are shuffled in order by one generator: the split of the first
+    classes does not depend on how many there are.
     """
     rng = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for label in range(int(labels.max(initial=-1)) + 1):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        train, validation = len(rows) * 5 // 10, len(rows) * 2 // 10
+        train, validation = (len(rows) * share // 10 for share in tenths)
         pieces = np.split(rows, [train, train + validation])
         for name, piece in zip(SPLITS, pieces, strict=True):
             parts[name].append(piece)

@@ -6,6 +6,7 @@ channels.
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -95,15 +96,7 @@ class Dataset(Pytree):
         All views have the same static sizes, so one compiled test program measures
         the untrained networks on validation and the result on test.
         """
-        train = self.split_sizes[TRAIN]
-        largest = max(self.split_sizes[VALIDATION], self.split_sizes[TEST])
-        rows = np.array([0, split, split])
-        members, sizes = np.asarray(self.members)[rows], np.asarray(self.sizes)[rows]
-        return self.replace(
-            members=jax.device_put(members, self.members.sharding),
-            sizes=jax.device_put(sizes, self.sizes.sharding),
-            split_sizes=(train, largest, largest),
-        )
+        return in_place_of_test(self, split)
 
     def sample(self, key: Array, batch: int) -> Batch:
         """``batch`` training examples of each task, uniformly with replacement."""
@@ -119,6 +112,25 @@ class Dataset(Pytree):
         valid = position < self.sizes[split][:, None]
         position = jnp.minimum(position, self.members.shape[2] - 1)
         return self._take(self.members[split][:, position], valid)
+
+
+Data = TypeVar("Data", bound=Pytree)
+
+
+def in_place_of_test(data: Data, split: int) -> Data:
+    """A data set with ``split`` in the test split's place.
+
+    For data sets with ``members`` and ``sizes``, a row a split, and ``split_sizes``.
+    """
+    own: Any = data
+    train, *others = own.split_sizes
+    rows = np.array([TRAIN, split, split])
+    members, sizes = np.asarray(own.members)[rows], np.asarray(own.sizes)[rows]
+    return own.replace(
+        members=jax.device_put(members, own.members.sharding),
+        sizes=jax.device_put(sizes, own.sizes.sharding),
+        split_sizes=(train, max(others), max(others)),
+    )
 
 
 def stack_tasks(tasks: Sequence[Task]) -> Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from evojax_mtl.pytrees import Pytree, static
-from evojax_mtl.tasks.dataset import TRAIN
+from evojax_mtl.tasks.dataset import TRAIN, in_place_of_test
 from evojax_mtl.tasks.dense import IGNORED, DenseTask, outputs
 from evojax_mtl.tasks.task import SPLITS
 
@@ -91,14 +91,7 @@ class DenseDataset(Pytree):
 
     def only(self, split: int) -> "DenseDataset":
         """The same with ``split`` in the test split's place; see ``Dataset.only``."""
-        train, *others = self.split_sizes
-        rows = np.array([0, split, split])
-        members, sizes = np.asarray(self.members)[rows], np.asarray(self.sizes)[rows]
-        return self.replace(
-            members=jax.device_put(members, self.members.sharding),
-            sizes=jax.device_put(sizes, self.sizes.sharding),
-            split_sizes=(train, max(others), max(others)),
-        )
+        return in_place_of_test(self, split)
 
     def sample(self, key: Array, batch: int) -> DenseBatch:
         """``batch`` training scenes, uniformly with replacement."""

@@ -1,8 +1,9 @@
-"""A file whose images may have several labels each, as MedMNIST's ``chest``.
+"""Images that may have several labels each, as MedMNIST's ``chest``.
 
 Shape legend: ``n`` examples, ``L`` labels.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,34 @@ def load_multi_label(path: Path, name: str, labels: int) -> Task:
     """The task of one file with fields ``train_images``, ``train_labels`` and so on.
 
     Raises:
-      UserError: a field is missing or not as described, or a label that no training
-        image has.
+      UserError: a field is missing or not as described; as ``multi_label_task``.
     """
     arrays = Arrays(path)
     splits = {part: _split(arrays, field, labels) for part, field in FIELDS.items()}
-    check_splits(splits, str(path))
-    present = int(np.bitwise_or.reduce(splits["train"].labels))
+    return multi_label_task(name, splits, labels, str(path))
+
+
+def multi_label_task(
+    name: str, splits: Mapping[str, Split], labels: int, origin: str
+) -> Task:
+    """A checked task of examples whose labels are bits.
+
+    Args:
+      name: of the task.
+      splits: one of each name in ``task.SPLITS``.
+      labels: how many there are.
+      origin: the file or source, for errors.
+
+    Raises:
+      UserError: an empty split, or a label that no training image has.
+    """
+    check_splits(splits, origin)
+    train = splits["train"]
+    present = int(np.bitwise_or.reduce(train.labels[train.mask]))
     for label in range(labels):
         if not present >> label & 1:
             raise UserError(
-                f"{path}: label {label} of {labels} has no train example; allowed: "
+                f"{origin}: label {label} of {labels} has no train example; allowed: "
                 "every label in the train split"
             )
     return Task(

@@ -3,9 +3,10 @@
 For data sets larger than the memory. NumPy and PIL. An array is written beside its
 final place and moved there when it is whole; writing goes on where it was cut off.
 
-Shape legend: ``n`` pictures, ``s`` pixels a side.
+Shape legend: ``n`` pictures, ``s`` pixels a side, ``c`` channels, 3 or of grey ones 1.
 """
 
+import math
 import os
 import shutil
 import sys
@@ -24,40 +25,45 @@ _BLOCK = 512
 _SECONDS = 30
 
 
-def read_square(path: Path, side: int) -> np.ndarray:
-    """The middle of a picture, uint8 ``(s, s, 3)``.
+def read_square(path: Path, side: int, grey: bool = False) -> np.ndarray:
+    """The middle of a picture, uint8 ``(s, s, c)``.
 
     The shorter side is resized to ``side``, antialiased, and the longer one cropped, as
-    torchvision's ``Resize`` and ``CenterCrop`` do. Grey and CMYK pictures become RGB.
+    torchvision's ``Resize`` and ``CenterCrop`` do. Grey and CMYK pictures become RGB,
+    or all become grey.
 
     Raises:
       UserError: if PIL cannot read it.
     """
     with opened(path) as image:
-        image = image.convert("RGB")
+        image = image.convert("L" if grey else "RGB")
         width, height = image.size
         shorter = min(width, height)
         size = (side * width // shorter, side * height // shorter)
         image = image.resize(size, Image.Resampling.BILINEAR)
         left, top = (round((length - side) / 2) for length in size)
-        return np.asarray(image.crop((left, top, left + side, top + side)))
+        pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+        return pixels.reshape(side, side, -1)
 
 
-def squares(root: Path, files: Sequence[str], side: int, target: Path) -> np.ndarray:
-    """The middles of pictures, uint8 ``(n, s, s, 3)``, mapped from ``target``.
+def squares(
+    root: Path, files: Sequence[str], side: int, target: Path, grey: bool = False
+) -> np.ndarray:
+    """The middles of pictures, uint8 ``(n, s, s, c)``, mapped from ``target``.
 
     Args:
       root: folder that the names are relative to.
       files: names of the pictures; the array keeps their order.
       side: pixels a side.
       target: an ``.npy`` file; written if it is not there.
+      grey: whether pictures are kept with one channel in place of three.
 
     Raises:
       UserError: if a picture cannot be read, or the array not written.
     """
     try:
         if not target.exists():
-            _write(root, files, side, target)
+            _write(root, files, side, target, grey)
         return np.load(target, mmap_mode="r")
     except OSError as error:
         raise UserError(
@@ -66,13 +72,15 @@ def squares(root: Path, files: Sequence[str], side: int, target: Path) -> np.nda
         ) from None
 
 
-def _write(root: Path, files: Sequence[str], side: int, target: Path) -> None:
+def _write(
+    root: Path, files: Sequence[str], side: int, target: Path, grey: bool
+) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial, progress = (target.with_suffix(end) for end in (".partial", ".progress"))
-    shape, done = (len(files), side, side, 3), 0
+    shape, done = (len(files), side, side, 1 if grey else 3), 0
     if partial.exists() and progress.exists():
         done = int(progress.read_text())
-    _check_room(target.parent, (len(files) - done) * side * side * 3)
+    _check_room(target.parent, (len(files) - done) * math.prod(shape[1:]))
     array = np.lib.format.open_memmap(
         partial, "r+" if done else "w+", np.dtype(np.uint8), shape
     )
@@ -80,7 +88,7 @@ def _write(root: Path, files: Sequence[str], side: int, target: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for begin in range(done, len(files), _BLOCK):
             block = files[begin : begin + _BLOCK]
-            decoded = pool.map(lambda name: read_square(root / name, side), block)
+            decoded = pool.map(lambda name: read_square(root / name, side, grey), block)
             for index, square in enumerate(decoded, begin):
                 array[index] = square
             # the pictures first: what the progress tells must be there

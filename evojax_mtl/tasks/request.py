@@ -14,6 +14,7 @@ class Request:
     Attributes:
       folders: where files are looked for, in this order.
       image_size: wanted pixels a side; None leaves it to the source.
+      text_length: wanted words a text; None leaves it to the source.
       max_tasks: number of tasks that are enough; None for all. A loader may return
         more, never fewer than it can up to this.
       max_classes: classes a task that are enough, the first ones; None for all. A
@@ -23,6 +24,7 @@ class Request:
 
     folders: tuple[Path, ...] = ()
     image_size: int | None = None
+    text_length: int | None = None
     max_tasks: int | None = None
     max_classes: int | None = None
     seed: int = 0

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.tasks import (
+    chestxray,
     cifar,
     cityscapes,
     digits,
@@ -20,9 +21,11 @@ from evojax_mtl.tasks import (
     npz,
     nyuv2,
     omniglot,
+    remarks,
     rooms,
     tfds,
     transnasbench101,
+    wikidetox,
 )
 from evojax_mtl.tasks.build import first_classes
 from evojax_mtl.tasks.dense import DenseTask
@@ -32,13 +35,16 @@ from evojax_mtl.tasks.published import Published
 from evojax_mtl.tasks.request import Request, search_folders
 from evojax_mtl.tasks.tabular import TableTask
 from evojax_mtl.tasks.task import Task
+from evojax_mtl.tasks.texts import TextTask
 
 MAX_IMAGE_SIZE = 4096
+MAX_TEXT_LENGTH = 4096
 
-Kind = Literal["images", "scenes", "table"]
+Kind = Literal["images", "scenes", "texts", "table"]
 KINDS: dict[str, str] = {
     "images": "images",
     "scenes": "scenes with labels at every pixel",
+    "texts": "texts",
     "table": "tables of measured architectures",
 }
 """What the tasks of a source can be; a set of tasks is of one kind."""
@@ -65,7 +71,7 @@ class Source:
     where: str
     load: Callable[
         [str | None, Request],
-        Sequence[Task] | Sequence[DenseTask] | Sequence[TableTask],
+        Sequence[Task] | Sequence[DenseTask] | Sequence[TextTask] | Sequence[TableTask],
     ]
     data: Kind = "images"
 
@@ -131,6 +137,15 @@ SOURCES: dict[str, Source] = {
             mnist.FASHION_MNIST, "Fashion-MNIST: 28x28 pictures of 10 kinds of clothes"
         ),
         Source(
+            "chestxray",
+            "[:FINDING+FINDING+official]",
+            "NIH's 112,120 chest X-rays, 224x224: fourteen findings, any of which a "
+            "picture may have, or a task each",
+            "real",
+            chestxray.WHERE,
+            chestxray.load,
+        ),
+        Source(
             "imagenet",
             "[:PATH]",
             "ImageNet's pictures of 1,000 classes, or those of the classes there are, "
@@ -182,6 +197,26 @@ SOURCES: dict[str, Source] = {
         _layout(
             cityscapes.CITYSCAPES,
             "Cityscapes: 7-class segmentation and depth of 3,475 streets, 128x256",
+        ),
+        Source(
+            "remarks",
+            "[:N]",
+            "N (2000) opinions written by procedure, asked four questions: "
+            f"{', '.join(remarks.QUESTIONS)}",
+            "embedded",
+            "",
+            remarks.load,
+            "texts",
+        ),
+        Source(
+            "wikidetox",
+            "[:LABEL+LABEL]",
+            "comments on Wikipedia's talk pages, whether they are toxic in any way, or "
+            f"one: {', '.join(wikidetox.LABELS)}",
+            "real",
+            wikidetox.WHERE,
+            wikidetox.load,
+            "texts",
         ),
         Source(
             "nasbench-toy",
@@ -273,10 +308,11 @@ def load_tasks(
     *,
     data_dir: Path | None = None,
     image_size: int | None = None,
+    text_length: int | None = None,
     max_tasks: int | None = None,
     max_classes: int | None = None,
     seed: int = 0,
-) -> list[Task] | list[DenseTask] | list[TableTask]:
+) -> list[Task] | list[DenseTask] | list[TextTask] | list[TableTask]:
     """Loads one set of tasks with unique names and one input shape, or one space.
 
     Args:
@@ -286,19 +322,22 @@ def load_tasks(
         user's cache folder and TFDS's own folder.
       image_size: pixels a side of all images, the height of scenes; None keeps what
         the source has, or resizes to the largest height and width where tasks differ.
+      text_length: words that are kept of each text, the first ones; None keeps as many
+        as the source does.
       max_tasks: keeps the first tasks of the set.
       max_classes: keeps the first classes of each task.
       seed: of what is drawn by procedure; splits of real data never depend on it.
 
     Returns:
       Tasks of one input shape; grey ones are repeated to the most channels. Or the
-      tasks of one source of scenes, or tables over one space of architectures.
+      tasks of one source of scenes or texts, or tables over one space of architectures.
 
     Raises:
       UserError: the specification, a file or a wish is wrong; one line.
     """
     limits = {
         "image_size": (image_size, 1, MAX_IMAGE_SIZE),
+        "text_length": (text_length, 1, MAX_TEXT_LENGTH),
         "max_tasks": (max_tasks, 1, None),
         "max_classes": (max_classes, 2, None),
     }
@@ -310,8 +349,8 @@ def load_tasks(
         raise UserError(f"data_dir: {data_dir} is not a folder")
 
     kind = data_kind(spec)
-    if kind == "scenes":
-        _check_scenes(spec, max_classes)
+    if kind in ("scenes", "texts"):
+        _check_shared(spec, kind, max_classes)
     found: list[Any] = []
     for source, argument in parse_spec(spec):
         wanted = None if max_tasks is None else max_tasks - len(found)
@@ -320,6 +359,7 @@ def load_tasks(
         request = Request(
             folders=search_folders(data_dir),
             image_size=image_size,
+            text_length=text_length,
             max_tasks=wanted,
             max_classes=max_classes,
             seed=seed,
@@ -331,7 +371,7 @@ def load_tasks(
             raise UserError(
                 f"tasks {spec!r}: two tasks {name!r}; allowed: unique names"
             )
-    if kind == "scenes":
+    if kind in ("scenes", "texts"):
         return found
     if kind == "table":
         spaces = dict.fromkeys(task.space.name for task in found)
@@ -346,15 +386,15 @@ def load_tasks(
     return harmonise(found, image_size)
 
 
-def _check_scenes(spec: str, max_classes: int | None) -> None:
-    """The tasks of scenes share their images, and the classes are the scenes'."""
+def _check_shared(spec: str, kind: Kind, max_classes: int | None) -> None:
+    """The tasks of scenes share images and classes, those of texts their texts."""
     sources = parse_spec(spec)
     if len(sources) > 1:
         names = ", ".join(source.name for source, _ in sources)
-        raise UserError(f"tasks {spec!r}: found {names}; allowed: one source of scenes")
+        raise UserError(f"tasks {spec!r}: found {names}; allowed: one source of {kind}")
     if max_classes is not None:
         raise UserError(
-            f"max_classes: found {max_classes}; allowed for scenes: None, which keeps "
+            f"max_classes: found {max_classes}; allowed for {kind}: None, which keeps "
             "all classes"
         )
 

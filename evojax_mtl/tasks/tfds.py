@@ -12,7 +12,6 @@ training example of each class serves for it. With ``train`` alone, it is split
 TFDS fixes when it prepares.
 """
 
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.tasks import extras
 from evojax_mtl.tasks.build import as_labels, as_split, build_task, held_out, split_rows
 from evojax_mtl.tasks.files import missing
 from evojax_mtl.tasks.images import stack_images
@@ -37,13 +37,7 @@ def import_extra(module: str, extra: str) -> Any:
     Raises:
       UserError: it is not installed; says how to install it.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UserError(
-            f"tensorflow-datasets: the module {module!r} is not installed; run pip "
-            f"install 'evojax-mtl[{extra}]'"
-        ) from None
+    return extras.import_extra(module, extra, "tensorflow-datasets")
 
 
 def find_dataset(name: str, folders: Sequence[Path]) -> Path | None:

@@ -6,7 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from evojax_mtl.evaluation.optimizers import TRANSFORMATIONS, apply_gradients, optimizer
+from evojax_mtl.evaluation.optimizers import (
+    TRANSFORMATIONS,
+    apply_gradients,
+    chosen_optimizer,
+    optimizer,
+)
 
 FIXED = {
     "adam": lambda rate: optax.adam(rate),
@@ -72,3 +77,26 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name, value):
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_chosen_optimiser_steps_and_the_others_stay():
+    names = ("adam", "rmsprop", "sgd")
+
+    @jax.jit
+    def step(choice, params, state):
+        chosen = chosen_optimizer(names, choice)
+        return apply_gradients(chosen, gradient(params), state, params, 0.1)[:2]
+
+    for choice, name in enumerate(names):
+        fixed = FIXED[name](0.1)
+        params, state = PARAMS, chosen_optimizer(names, choice).init(PARAMS)
+        begun, plain, plain_state = state, PARAMS, fixed.init(PARAMS)
+        for _ in range(3):
+            params, state = step(choice, params, state)
+            updates, plain_state = fixed.update(gradient(plain), plain_state, plain)
+            plain = optax.apply_updates(plain, updates)
+        for a, b in zip(*map(jax.tree.leaves, (params, plain)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+        for other, (new, old) in enumerate(zip(state, begun, strict=True)):
+            leaves = zip(*map(jax.tree.leaves, (new, old)), strict=True)
+            assert all(np.array_equal(*pair) for pair in leaves) == (other != choice)

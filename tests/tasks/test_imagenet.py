@@ -103,9 +103,9 @@ def test_decoding_goes_on_where_it_was_cut_off(root, monkeypatch):
     broken.write_bytes(intact)
     read = []
 
-    def spy(path, side):
+    def spy(path, side, grey):
         read.append(path)
-        return read_square(path, side)
+        return read_square(path, side, grey)
 
     monkeypatch.setattr(pictures, "read_square", spy)
     task = load(root, image_size=8)
