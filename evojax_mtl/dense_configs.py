@@ -247,7 +247,7 @@ _MAMO: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 _CONAL: dict[str, dict[str, Any]] = {
-    "tiny": {"generations": 4, "searching": 2, "architecture_rate": 0.03},
+    "tiny": {"generations": 6, "searching": 2, "architecture_rate": 0.03},
     "smoke": {"searching": 2, "architecture_rate": 3e-3},
     "laptop": {"searching": 4, "architecture_rate": 1e-3},
     "study": {"searching": 10, "architecture_rate": 1e-3},

@@ -32,7 +32,7 @@ def test_shares_follow_the_losses_of_other_scenes(case):
     def learn(weights):
         return relaxed_step(
             search.network,
-            search.transformation,
+            search.chooser,
             weights,
             batch,
             choices,
