@@ -26,7 +26,7 @@ class DenseConfig(SearchConfig):
     generations: int = option(250, low=1, extends=True)
     """Length of the training (generations, the paper's epochs)."""
 
-    backbone: Literal["small", "resnet50"] = option("resnet50")
+    backbone: Literal["small", "resnet50", "segnet"] = option("resnet50")
     """The shared network (a name)."""
 
     width: int = option(16, low=1)
@@ -77,6 +77,12 @@ class HPSConfig(DenseConfig):
             find_balancing(self.balancing)
         except UserError as error:
             raise UserError(f"--{error}") from None
+        if self.backbone == "segnet" and _through(self.balancing):
+            raise UserError(
+                f"--balancing: found {self.balancing} with --backbone segnet, whose "
+                "decoders read more than one map; must be a method on losses or "
+                "gradients of weights"
+            )
         if self.normalizer != "none" and self.balancing != "mgda":
             raise UserError(
                 f"--normalizer: found {self.normalizer} with --balancing "
@@ -129,11 +135,84 @@ class MAMOConfig(HPSConfig):
                 f"--fusion: found {self.fusion} with --kernels exclusive, which fuse "
                 "nothing; must be sum"
             )
-        if find_balancing(self.balancing).representation == "required":
+        _check_weights(self.balancing)
+
+
+@dataclass(frozen=True)
+class RetrainedConfig(HPSConfig):
+    """What searches share that train the network they found anew.
+
+    Raises:
+      UserError: if a field is out of its bounds, or fields do not fit each other.
+    """
+
+    searching: int = option(10, low=1)
+    """Length of the search; what is left of the generations trains the network that was
+    found, from new weights (generations)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds and what goes together."""
+        super().__post_init__()
+        if self.searching >= self.generations:
             raise UserError(
-                f"--balancing: found {self.balancing}, which works on a shared "
-                "representation; must be a method on losses or gradients of weights"
+                f"--searching: found {self.searching}, must be below --generations, "
+                f"{self.generations}, the rest of which train what was found"
             )
+        _check_weights(self.balancing)
+
+
+@dataclass(frozen=True)
+class CoNALConfig(RetrainedConfig):
+    """CoNAL: tasks branch off a shared backbone where they conflict."""
+
+    balancing: str = option("conal")
+    """How the tasks' gradients of the shared stages make one update during the search;
+    equal: as the authors' code does (a name; see evojax-mtl list balancing)."""
+
+    architecture_rate: float = option(5e-5, low=0.0, traced=True)
+    """Of Adam, for the logits of the branching points (per training step)."""
+
+
+@dataclass(frozen=True)
+class ReconConfig(RetrainedConfig):
+    """Recon: layers in which tasks conflict the most are made each task's own."""
+
+    searching: int = option(50, low=1)
+    """Length of the search, which counts conflicts; what is left of the generations
+    trains the network that was found, from new weights (generations)."""
+
+    layers: int = option(15, low=1)
+    """Layers of the backbone that become each task's own, K (layers)."""
+
+    severity: float = option(-0.02, low=-1.0, high=0.0)
+    """Two tasks conflict at a layer where the cosine of their gradients is below this
+    (cosine)."""
+
+
+@dataclass(frozen=True)
+class MTLNASConfig(DenseConfig):
+    """MTL-NAS: edges between the tasks' own backbones, learned by gradients."""
+
+    architecture_rate: float = option(1e-3, low=0.0, traced=True)
+    """Of Adam, for the logits of the edges (per training step)."""
+
+    entropy_weight: float = option(10.0, low=0.0, traced=True)
+    """Of the mean entropy of the edges' gates, beside the sum of the losses (per
+    nat)."""
+
+
+def _check_weights(balancing: str) -> None:
+    """Raises ``UserError`` for a method on a representation."""
+    if _through(balancing):
+        raise UserError(
+            f"--balancing: found {balancing}, which works on a shared "
+            "representation; must be a method on losses or gradients of weights"
+        )
+
+
+def _through(balancing: str) -> bool:
+    """Whether a method works on a shared representation."""
+    return find_balancing(balancing).representation == "required"
 
 
 _SMALL: dict[str, Any] = {
@@ -156,7 +235,7 @@ _DENSE: dict[str, dict[str, Any]] = {
     },
     "smoke": _SMALL
     | {"image_size": 48, "width": 8, "depth": 1, "batches": 10, "generations": 5},
-    "laptop": _SMALL | {"generations": 20, "halve_every": 1000},
+    "laptop": _SMALL | {"image_size": 48, "generations": 20, "halve_every": 1000},
     "study": _SMALL | {"generations": 80, "halve_every": 2500},
     "paper": {},
 }
@@ -167,6 +246,30 @@ _MAMO: dict[str, dict[str, Any]] = {
     "study": {"pretraining": 4, "interval": 4},
     "paper": {},
 }
+_CONAL: dict[str, dict[str, Any]] = {
+    "tiny": {"generations": 6, "searching": 2, "architecture_rate": 0.03},
+    "smoke": {"searching": 2, "architecture_rate": 3e-3},
+    "laptop": {"searching": 4, "architecture_rate": 1e-3},
+    "study": {"searching": 10, "architecture_rate": 1e-3},
+    "paper": {},
+}
+_RECON: dict[str, dict[str, Any]] = {
+    "tiny": {"generations": 6, "searching": 2, "layers": 4, "severity": 0.0},
+    "smoke": {"searching": 2, "layers": 3},
+    "laptop": {"searching": 4, "layers": 8},
+    "study": {"searching": 10, "layers": 8},
+    "paper": {},
+}
+_MTL_NAS: dict[str, dict[str, Any]] = {
+    "tiny": {"architecture_rate": 0.03},
+    "smoke": {"architecture_rate": 0.01},
+    "laptop": {},
+    "study": {},
+    "paper": {},
+}
 # ``paper`` keeps the defaults, which are the paper's.
 DenseConfig.presets = _DENSE
+CoNALConfig.presets = {scale: _DENSE[scale] | own for scale, own in _CONAL.items()}
+ReconConfig.presets = {scale: _DENSE[scale] | own for scale, own in _RECON.items()}
+MTLNASConfig.presets = {s: _DENSE[s] | own for s, own in _MTL_NAS.items()}
 MAMOConfig.presets = {scale: _DENSE[scale] | own for scale, own in _MAMO.items()}

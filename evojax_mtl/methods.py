@@ -15,7 +15,14 @@ from evojax_mtl.configs import (
     SoftOrderingConfig,
     preset,
 )
-from evojax_mtl.dense_configs import DenseConfig, HPSConfig, MAMOConfig
+from evojax_mtl.dense_configs import (
+    CoNALConfig,
+    DenseConfig,
+    HPSConfig,
+    MAMOConfig,
+    MTLNASConfig,
+    ReconConfig,
+)
 from evojax_mtl.errors import UserError, unknown
 from evojax_mtl.leaf_configs import LEAFConfig
 from evojax_mtl.tabular_configs import (
@@ -178,6 +185,27 @@ METHODS: dict[str, Method] = {
             "Tan, Hu, Zhang 2024, ECAI (MAMO)",
             MAMOConfig,
             "mamo:MAMO",
+        ),
+        _on_scenes(
+            "conal",
+            "tasks branch off a shared backbone where they conflict; on scenes",
+            "Yue, Zhang, Liang 2023, AAAI (CoNAL)",
+            CoNALConfig,
+            "conal:CoNAL",
+        ),
+        _on_scenes(
+            "recon",
+            "layers with the most conflicts become each task's own; on scenes",
+            "Shi, Li, Zhang, Chen, Wu 2023, ICLR (Recon)",
+            ReconConfig,
+            "recon:Recon",
+        ),
+        _on_scenes(
+            "mtl-nas",
+            "edges between the tasks' own networks, by gradients; on scenes",
+            "Gao, Bai, Jie, Ma, Jia, Liu 2020, CVPR (MTL-NAS)",
+            MTLNASConfig,
+            "mtl_nas:MTLNAS",
         ),
         _on_scenes(
             "hps",

@@ -41,11 +41,16 @@ class Conflicts(Pytree):
     cosines: Float[Array, "P L"]
     batches: Int[Array, ""]
 
-    def add(self, cosines: Float[Array, "P L"]) -> "Conflicts":
-        """With one more mini-batch; cosines that are not finite are no conflicts."""
+    def add(
+        self, cosines: Float[Array, "P L"], below: Float[Array, ""] | float = 0.0
+    ) -> "Conflicts":
+        """With one more mini-batch; cosines that are not finite are no conflicts.
+
+        ``below`` is what a conflict is below, at most 0.
+        """
         found = jnp.where(jnp.isfinite(cosines), cosines, 0)
         return Conflicts(
-            self.counts + (found < 0), self.cosines + found, self.batches + 1
+            self.counts + (found < below), self.cosines + found, self.batches + 1
         )
 
 

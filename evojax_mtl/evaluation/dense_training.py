@@ -50,8 +50,17 @@ def predict(
     weights: Weights,
     batch: DenseBatch,
     architecture: Any,
+    features: Callable[[Array], Array] | None = None,
 ) -> dict[str, Array]:
-    """Predictions of all tasks, by running statistics."""
+    """Predictions of all tasks, by running statistics.
+
+    Args:
+      network: the network.
+      weights: its weights.
+      batch: whose images.
+      architecture: of the network.
+      features: see ``features_of``.
+    """
     statistics = weights.statistics
     representation, _ = network.encode(
         weights.encoder,
@@ -64,6 +73,8 @@ def predict(
     views = jax.tree.map(
         lambda x: jnp.broadcast_to(x, (tasks, *x.shape)), representation
     )
+    if features is not None:
+        views = views | {"features": features(representation["features"])}
     predictions, _ = network.decode(
         weights.own,
         statistics["own"],
@@ -74,6 +85,17 @@ def predict(
         train=False,
     )
     return predictions
+
+
+def features_of(balancer: Balancer, state: Any) -> Callable[[Array], Array] | None:
+    """How each task sees the representation, ``(B, ...)`` to ``(T, B, ...)``.
+
+    None where all see the same. ``state`` is the balancing's.
+    """
+    method = balancer.method
+    if not hasattr(method, "features"):
+        return None
+    return lambda representation: method.features(state, representation)
 
 
 def dense_step(
@@ -118,7 +140,7 @@ def dense_step(
         predictions, new = network.decode(
             own,
             statistics["own"],
-            {"features": views} if single else views,
+            {"features": views, "positions": ()} if single else views,
             architecture,
             size,
             key=draw,

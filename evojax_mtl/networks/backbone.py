@@ -26,6 +26,9 @@ class Backbone:
         ``(B, h, w, c)`` to the next.
       head: from ``O`` to a module, called as ``head(x, size, train)``: the last map to
         predictions ``(B, H, W, O)``, ``size`` being ``(H, W)``. It may drop out.
+      positions: whether a stage gives a pair, the next map and where in its windows its
+        values were the largest; a head is called as ``head(x, size, positions, train)``
+        then, with those of all stages.
       published: how ``pretrained`` finds the weights of ``stages`` that others trained;
         None where there are none.
     """
@@ -33,4 +36,5 @@ class Backbone:
     name: str
     stages: tuple[nn.Module, ...]
     head: Callable[[int], nn.Module]
+    positions: bool = False
     published: Callable[[], dict[str, Any]] | None = None

@@ -12,8 +12,9 @@ whatever treats all weights alike, from gradients' inner products to the optimis
 then a few long operations, which compile and run in less time than many short ones.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -99,6 +100,13 @@ class Layout:
     shapes: tuple[Shape, ...]
 
     @property
+    def paths(self) -> list[tuple[str, ...]]:
+        """The keys that lead to each leaf."""
+        tree = jax.tree.unflatten(self.structure, range(len(self.shapes)))
+        found, _ = jax.tree_util.tree_flatten_with_path(tree)
+        return [tuple(key.key for key in keys) for keys, _ in found]
+
+    @property
     def size(self) -> int:
         """Numbers in the vector."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
@@ -165,20 +173,32 @@ class Part:
         *arguments: Any,
         train: bool,
         key: Array | None = None,
-    ) -> tuple[Array, Vector]:
-        """The output, and the statistics: new ones in training."""
+    ) -> tuple[Any, Vector]:
+        """The output, and the statistics: new ones in training.
+
+        The output of a stage whose backbone has ``positions`` is a pair.
+        """
         variables = {
             "params": self.weights.unravel(weights),
             "batch_stats": self.statistics.unravel(statistics),
         }
         if not train:
             output = self.module.apply(variables, *arguments, train=False)
-            return jnp.asarray(output), statistics
+            return output, statistics
         keys = {} if key is None else {"dropout": key}
         output, changed = self.module.apply(
             variables, *arguments, train=True, rngs=keys, mutable=["batch_stats"]
         )
         return output, self.statistics.ravel(changed.get("batch_stats", {}))
+
+    def step(
+        self, weights: Vector, statistics: Vector, x: Array, *, train: bool
+    ) -> tuple[Array, tuple[Array, ...], Vector]:
+        """Of a stage: the next map, its positions if it has any, and statistics."""
+        output, new = self.apply(weights, statistics, x, train=train)
+        if isinstance(output, tuple):
+            return output[0], output[1:], new
+        return output, (), new
 
 
 @lru_cache
@@ -191,6 +211,8 @@ def _layouts(
         return module.init_with_output(key, x, *rest, train=False)
 
     output, variables = jax.eval_shape(start, jax.random.key(0), x)
+    if isinstance(output, tuple):
+        output = output[0]
     statistics = variables.get("batch_stats", {})
     return _layout(variables["params"]), _layout(statistics), output.shape[1:]
 
@@ -226,6 +248,58 @@ def init_parts(
     )
 
 
+def run_stages(
+    stages: Sequence[Part],
+    weights: dict[str, Vector],
+    statistics: dict[str, Vector],
+    images: Images,
+    *,
+    train: bool,
+) -> tuple[Array, tuple[Array, ...], dict[str, Vector]]:
+    """The last map of all stages, their positions, and new statistics."""
+    x, positions, new = images, (), {}
+    for name, stage in zip(STAGES, stages, strict=True):
+        x, found, new[name] = stage.step(
+            weights[name], statistics[name], x, train=train
+        )
+        positions += found
+    return x, positions, new
+
+
+def stream(
+    maps: Sequence[Array],
+    weights: dict[str, Vector],
+    statistics: dict[str, Vector],
+    begun: Bool[Array, "L"],
+    run: Callable[[int, Array, Vector, Vector], tuple[Array, Vector]],
+) -> tuple[Array, dict[str, Vector]]:
+    """A further way through the stages, from the one where it begins on.
+
+    A stage before that is a true conditional: it costs no operations.
+
+    Args:
+      maps: the images, and what the stages make of them elsewhere.
+      weights: of each stage.
+      statistics: likewise.
+      begun: whether a stage is on the way.
+      run: from number of a stage, last map, the stage's weights and statistics to the
+        next map and new statistics.
+
+    Returns:
+      The last map, 0 where the way does not begin, and statistics.
+    """
+    z, new = jnp.zeros_like(maps[0]), {}
+    for i, name in enumerate(STAGES):
+
+        def skip(z, weights, own, i=i):
+            return jnp.zeros_like(maps[i + 1]), own
+
+        z, new[name] = jax.lax.cond(
+            begun[i], partial(run, i), skip, z, weights[name], statistics[name]
+        )
+    return z, new
+
+
 @dataclass(frozen=True)
 class Heads:
     """The decoders of all tasks.
@@ -259,6 +333,7 @@ class Heads:
         weights: Vector,
         statistics: Vector,
         features: Array,
+        positions: tuple[Array, ...],
         size: tuple[int, int],
         *,
         sound: Bool[Array, ""],
@@ -266,6 +341,8 @@ class Heads:
         train: bool,
     ) -> tuple[Array, Vector]:
         """Predictions of one task, and its new statistics.
+
+        ``positions`` are those of the stages, empty where the backbone has none.
 
         Where a task's own weights are not ``sound`` its predictions are NaN and pass no
         gradient on.
@@ -275,10 +352,53 @@ class Heads:
             statistics,
             features,
             size,
+            *((positions,) if positions else ()),
             train=train,
             key=jax.random.fold_in(key, list(self.outputs).index(name)),
         )
         return jnp.where(sound, predictions, jnp.nan), new
+
+
+@dataclass(frozen=True)
+class OnBackbone:
+    """What networks are made of whose tasks read all stages of one kind of backbone.
+
+    Attributes:
+      backbone: of the tasks, shared or not.
+      outputs: channels that each task predicts at a pixel.
+      image_shape: ``(H, W, c)``.
+    """
+
+    backbone: Backbone
+    outputs: dict[str, int]
+    image_shape: Shape
+
+    @cached_property
+    def stages(self) -> tuple[Part, ...]:
+        """The stages of the backbone."""
+        return stage_parts(self.backbone, self.image_shape)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """The tasks' decoders."""
+        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+
+    def begin(self, key: Array) -> Weights:
+        """Random weights of one backbone and of the heads."""
+        stage_key, head_key = jax.random.split(key)
+        stages, statistics = init_parts(self.stages, stage_key)
+        heads, head_statistics = self.heads.init(head_key)
+        own = {name: {"head": part} for name, part in head_statistics.items()}
+        return Weights(
+            {"stages": stages},
+            {name: {"head": head} for name, head in heads.items()},
+            {"encoder": {"stages": statistics}, "own": own},
+        )
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """One tree whose leaves lead with the number of the tree."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def isolate(weights: Any) -> tuple[Any, Bool[Array, ""]]:

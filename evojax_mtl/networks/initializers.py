@@ -39,6 +39,17 @@ def kaiming_normal(inputs: int | None = None) -> Initializer:
     return draw
 
 
+def xavier_normal() -> Initializer:
+    """Draws kernels (window, inputs, outputs) from N(0, 2 / (fan in + fan out))."""
+
+    def draw(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        deviation = math.sqrt(2 / (math.prod(shape[:-2]) * (shape[-2] + shape[-1])))
+        draws = jax.random.normal(key, (math.prod(shape),), dtype)
+        return (deviation * draws).reshape(shape)
+
+    return draw
+
+
 def torch_uniform(inputs: int | None = None) -> Initializer:
     """PyTorch's default for weights and biases: U(-b, b), b = 1 / sqrt(inputs).
 

@@ -30,9 +30,10 @@ def conv(
     dilation: int = 1,
     groups: int = 1,
     padding: int | None = None,
+    bias: bool = False,
     name: str | None = None,
 ) -> nn.Conv:
-    """A square convolution without bias.
+    """A square convolution, without bias unless ``bias``.
 
     ``padding`` zeros on every side, by default those that keep the map at stride 1.
     """
@@ -45,7 +46,7 @@ def conv(
         padding=((padding, padding), (padding, padding)),
         kernel_dilation=(dilation, dilation),
         feature_group_count=groups,
-        use_bias=False,
+        use_bias=bias,
         kernel_init=weights,
         conv_general_dilated=convolution,
         name=name,

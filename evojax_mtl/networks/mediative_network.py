@@ -25,6 +25,8 @@ With ``f`` the shared maps and ``z`` a stream's:
 column]``, the sums over the pairs in which its task comes first, and second. A new
 kernel's extra weights are such that it begins equal to ``sum`` fusion.
 
+Where the backbone has ``positions``, heads read those of the shared stages alone.
+
 Batch norms of a stream have statistics of their own at each stage, whichever weights it
 runs through. The paper tells neither fusion nor the kernels' form; parameter counts
 speak for sums of copies.
@@ -51,6 +53,7 @@ from evojax_mtl.networks.dense_network import (
     init_parts,
     isolate,
     stage_parts,
+    stream,
 )
 
 Kernels = Literal["mediative", "exclusive", "none"]
@@ -153,20 +156,23 @@ class MediativeNetwork:
         architecture: Active,
         *,
         train: bool,
-    ) -> tuple[dict[str, Array], Any]:
+    ) -> tuple[dict[str, Any], Any]:
         """See ``DenseNetwork``.
 
         Returns:
-          ``features`` ``(B, h, w, C)`` and, if there are streams, ``streams``
-          ``(S, B, h, w, C)``, 0 for those that have not begun.
+          ``features`` ``(B, h, w, C)``, ``positions`` of the shared stages if the
+          backbone has any, and, if there are streams, ``streams`` ``(S, B, h, w, C)``,
+          0 for those that have not begun.
         """
-        maps, new = [images], {}
+        maps, positions, new = [images], (), {}
         for name, stage in zip(STAGES, self.stages, strict=True):
             weights, own = encoder["stages"][name], statistics["stages"][name]
-            x, new[name] = stage.apply(weights, own, maps[-1], train=train)
+            x, found, new[name] = stage.step(weights, own, maps[-1], train=train)
             maps.append(x)
+            positions += found
+        shared: dict[str, Any] = {"features": maps[-1], "positions": positions}
         if not self.streams:
-            return {"features": maps[-1]}, {"stages": new}
+            return shared, {"stages": new}
 
         def stream(_, one):
             kernels, own, active = one
@@ -176,7 +182,7 @@ class MediativeNetwork:
 
         rows = (encoder["kernels"], statistics["kernels"], architecture)
         _, (streams, kernel_statistics) = jax.lax.scan(stream, None, rows)
-        representation = {"features": maps[-1], "streams": streams}
+        representation = shared | {"streams": streams}
         return representation, {"stages": new, "kernels": kernel_statistics}
 
     def _stream(
@@ -190,24 +196,17 @@ class MediativeNetwork:
         train: bool,
     ) -> tuple[Float[Array, "B h w C"], Any]:
         """A stream's last map and its new statistics."""
-        z, begun, new = jnp.zeros_like(maps[0]), jnp.array(False), {}
-        for i, (name, stage) in enumerate(zip(STAGES, self.kernel_stages, strict=True)):
+        begun = jnp.cumsum(active) > 0
 
-            def run(z, weights, own, name=name, stage=stage, i=i, begun=begun):
-                shared = self._as_kernel(i, stages[name], first=0.0)
-                chosen = jnp.where(active[i], weights, shared)
-                read = self._read(maps[i], z, active[i], begun, first=i == 0)
-                return stage.apply(chosen, own, read, train=train)
+        def run(i, z, weights, own):
+            shared = self._as_kernel(i, stages[STAGES[i]], first=0.0)
+            chosen = jnp.where(active[i], weights, shared)
+            before = begun[i - 1] if i else jnp.array(False)
+            read = self._read(maps[i], z, active[i], before, first=i == 0)
+            x, _, found = self.kernel_stages[i].step(chosen, own, read, train=train)
+            return x, found
 
-            def skip(z, weights, own, i=i):
-                return jnp.zeros_like(maps[i + 1]), own
-
-            begins = begun | active[i]
-            z, new[name] = jax.lax.cond(
-                begins, run, skip, z, kernels[name], statistics[name]
-            )
-            begun = begins
-        return z, new
+        return stream(maps, kernels, statistics, begun, run)
 
     def _read(
         self,
@@ -310,13 +309,14 @@ class MediativeNetwork:
         predictions, new = {}, {}
         for t, name in enumerate(self.outputs):
             weights, sound = isolate(own[name])
-            view = {part: values[t] for part, values in views.items()}
+            view = jax.tree.map(lambda values, t=t: values[t], views)
             features = self._fuse(t, weights["fusion"], view, architecture)
             x, new[name] = self.heads.apply(
                 name,
                 weights["head"],
                 statistics[name],
                 features,
+                view["positions"],
                 size,
                 sound=sound,
                 key=key,

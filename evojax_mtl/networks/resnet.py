@@ -151,7 +151,7 @@ def resnet50() -> Backbone:
         ResNetStage(c, 256, dilations=(1, 2)),
         ResNetStage(d, 512, dilations=(2, 4)),
     )
-    return Backbone("resnet50", stages, DeepLabHead, published)
+    return Backbone("resnet50", stages, DeepLabHead, published=published)
 
 
 def published() -> dict[str, str]:

@@ -4,49 +4,25 @@ Shape legend: ``T`` tasks, ``B`` images, ``h`` x ``w`` and ``C`` of the last map
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from evojax_mtl.networks.backbone import STAGES, Backbone
 from evojax_mtl.networks.dense_network import (
-    Heads,
     Images,
-    Part,
+    OnBackbone,
     Predictions,
-    Shape,
     Weights,
     init_parts,
     isolate,
-    stage_parts,
+    run_stages,
 )
 
 
 @dataclass(frozen=True)
-class TaskNetwork:
-    """A ``DenseNetwork`` in which tasks share nothing; its architecture is empty.
-
-    Attributes:
-      backbone: of each task.
-      outputs: channels that each task predicts at a pixel.
-      image_shape: ``(H, W, c)``.
-    """
-
-    backbone: Backbone
-    outputs: dict[str, int]
-    image_shape: Shape
-
-    @cached_property
-    def stages(self) -> tuple[Part, ...]:
-        """The stages of each task."""
-        return stage_parts(self.backbone, self.image_shape)
-
-    @cached_property
-    def heads(self) -> Heads:
-        """The tasks' decoders."""
-        return Heads(self.backbone, self.outputs, self.stages[-1].output)
+class TaskNetwork(OnBackbone):
+    """A ``DenseNetwork`` in which tasks share nothing; its architecture is empty."""
 
     def init(self, key: Array) -> Weights:
         """See ``DenseNetwork``; the encoder's leaves lead with ``T``."""
@@ -64,18 +40,21 @@ class TaskNetwork:
         architecture: Any,
         *,
         train: bool,
-    ) -> tuple[dict[str, Float[Array, "T B h w C"]], Any]:
-        """See ``DenseNetwork``: the features of each task's backbone."""
+    ) -> tuple[dict[str, Any], Any]:
+        """See ``DenseNetwork``.
+
+        Returns:
+          ``features`` ``(T, B, h, w, C)`` and ``positions`` of each task's backbone.
+        """
 
         def one(task):
-            x, new = images, {}
-            for name, stage in zip(STAGES, self.stages, strict=True):
-                weights, own = (part[name] for part in task)
-                x, new[name] = stage.apply(weights, own, x, train=train)
-            return x, new
+            weights, own = task
+            x, positions, new = run_stages(
+                self.stages, weights, own, images, train=train
+            )
+            return {"features": x, "positions": positions}, new
 
-        features, new = jax.lax.map(one, (encoder, statistics))
-        return {"features": features}, new
+        return jax.lax.map(one, (encoder, statistics))
 
     def decode(
         self,
@@ -92,11 +71,13 @@ class TaskNetwork:
         predictions, new = {}, {}
         for t, name in enumerate(self.outputs):
             weights, sound = isolate(own[name])
+            view = jax.tree.map(lambda values, t=t: values[t, t], views)
             x, new[name] = self.heads.apply(
                 name,
                 weights,
                 statistics[name],
-                views["features"][t, t],
+                view["features"],
+                view["positions"],
                 size,
                 sound=sound,
                 key=key,

@@ -27,6 +27,7 @@ from evojax_mtl.balancing.adapter import Balancer
 from evojax_mtl.compiling import BRIEF, HASTY
 from evojax_mtl.configs import fields_with
 from evojax_mtl.dense_configs import DenseConfig
+from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.dense_metrics import (
     DenseTally,
     add_batch,
@@ -35,12 +36,15 @@ from evojax_mtl.evaluation.dense_metrics import (
     scores,
 )
 from evojax_mtl.evaluation.dense_training import (
+    DenseSystem,
     begin,
     dense_step,
+    features_of,
     predict,
 )
 from evojax_mtl.evaluation.optimizers import optimizer
 from evojax_mtl.networks.backbones import find_backbone
+from evojax_mtl.networks.dense_network import Weights
 from evojax_mtl.networks.pretrained import with_pretrained
 from evojax_mtl.search.dense_state import DenseState, DenseSums
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
@@ -52,6 +56,15 @@ WORST = {"segmentation": 0.0, "depth": -1000.0, "normals": 0.0}
 
 _FEW = 10
 """Training steps a generation."""
+
+
+def at_least_two(names: tuple[str, ...]) -> None:
+    """Raises ``UserError`` where there are no two tasks."""
+    if len(names) < 2:
+        raise UserError(
+            f"tasks: found one, {names[0]}; must be at least 2, whose gradients can "
+            "conflict"
+        )
 
 
 class DenseSearch:
@@ -108,9 +121,25 @@ class DenseSearch:
         """The state at the end of a generation's training."""
         return state
 
+    def filled(self, weights: Weights) -> Weights:
+        """The weights with what begins as a copy of the backbone's."""
+        return weights
+
     def told(self, state: DenseState) -> Metrics:
         """A method's own metrics."""
         return {}
+
+    def shown(self, architecture: Any) -> Any:
+        """An architecture as the network reads it."""
+        return architecture
+
+    def evaluated(self, architecture: Any) -> Any:
+        """An architecture as the network reads it where it is evaluated."""
+        return self.shown(architecture)
+
+    def completed(self, state: DenseState) -> Array:
+        """Generations that the current weights have trained."""
+        return state.generation
 
     # The search protocol.
 
@@ -124,23 +153,28 @@ class DenseSearch:
     ) -> DenseState:
         """Random weights, but for those of the backbone that a file has."""
         key, weight_key = jax.random.split(key)
-        weights = self.network.init(weight_key)
-        if self.config.pretrained:
-            path = Path(self.config.pretrained)
-            weights = with_pretrained(self.backbone, self.network.stages, weights, path)
         return DenseState(
             key=key,
             generation=jnp.zeros((), jnp.int32),
-            system=begin(
-                self.network,
-                self.balancer,
-                self.transformation,
-                weights,
-                (self.batch, *self.image_shape),
-                self.initial,
-            ),
+            system=self.begin(weight_key, self.initial),
             architecture=self.initial,
             sums=self.no_sums(data),
+        )
+
+    def begin(self, key: Array, architecture: Any) -> DenseSystem:
+        """The system before the first step of an architecture."""
+        weights = self.network.init(key)
+        if self.config.pretrained:
+            path = Path(self.config.pretrained)
+            weights = with_pretrained(self.backbone, self.network.stages, weights, path)
+            weights = self.filled(weights)
+        return begin(
+            self.network,
+            self.balancer,
+            self.transformation,
+            weights,
+            (self.batch, *self.image_shape),
+            self.shown(architecture),
         )
 
     def no_sums(self, data: DenseDataset) -> DenseSums:
@@ -264,7 +298,7 @@ class DenseSearch:
         """One mini-batch."""
         order_key, step_key = jax.random.split(key)
         batch = self._batch(order_key, data, tick)
-        steps = state.generation * self.trained + tick
+        steps = self.completed(state) * self.trained + tick
         halvings = steps // hyperparameters["halve_every"]
         rate = hyperparameters["learning_rate"] * 0.5 ** halvings.astype(jnp.float32)
         taken = self.train_step(state, batch, rate, jax.random.fold_in(step_key, tick))
@@ -290,23 +324,26 @@ class DenseSearch:
             self.transformation,
             state.system,
             batch,
-            state.architecture,
+            self.shown(state.architecture),
             rate,
             key=key,
             plain=self.plain(state),
             inspect=self.inspect if self.looks else None,
         )
 
-    def _batch(self, key: Array, data: DenseDataset, tick: Array) -> DenseBatch:
+    def _batch(
+        self, key: Array, data: DenseDataset, tick: Array, split: int = TRAIN
+    ) -> DenseBatch:
         """Mini-batch of a generation; its epochs have random orders of their own."""
-        key = jax.random.fold_in(key, tick // self.epoch)
-        members = data.members[TRAIN]
+        epoch = max(1, data.split_sizes[split] // self.batch)
+        key = jax.random.fold_in(key, tick // epoch)
+        members = data.members[split]
         draws = jax.random.uniform(key, members.shape)
-        draws = jnp.where(jnp.arange(len(members)) < data.sizes[TRAIN], draws, 2.0)
+        draws = jnp.where(jnp.arange(len(members)) < data.sizes[split], draws, 2.0)
         mixed = data.replace(
-            members=data.members.at[TRAIN].set(members[jnp.argsort(draws)])
+            members=data.members.at[split].set(members[jnp.argsort(draws)])
         )
-        return mixed.batch_at(TRAIN, tick % self.epoch, self.batch)
+        return mixed.batch_at(split, tick % epoch, self.batch)
 
     def _measure(
         self,
@@ -319,10 +356,17 @@ class DenseSearch:
     ) -> DenseTally:
         """The tally with batches ``start`` to ``stop`` of a split."""
 
+        system = state.system
+        features = features_of(self.balancer, system.balancing)
+
         def add(index, tally):
             batch = data.batch_at(split, index, self.config.evaluation_batch)
             predictions = predict(
-                self.network, state.system.weights, batch, state.architecture
+                self.network,
+                system.weights,
+                batch,
+                self.evaluated(state.architecture),
+                features,
             )
             return add_batch(tally, predictions, batch)
 

@@ -2,7 +2,7 @@
 
 The baselines HPS, GradNorm, PCGrad, CAGrad, RotoGrad and MGDA of Tan 2024, Tables 1 and
 2, are this with ``--balancing``. With ``conal`` it is CoNAL's rule for gradients, its
-groups the five stages, and not its search.
+groups the five stages, and not its search, which is ``search.conal``.
 """
 
 from evojax_mtl.balancing.adapter import Balancer

@@ -32,11 +32,10 @@ import optax
 from jaxtyping import Array, Bool
 
 from evojax_mtl.dense_configs import MAMOConfig
-from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.conflicts import gradient_cosines, indicated, no_conflicts
 from evojax_mtl.networks.backbone import STAGES
 from evojax_mtl.networks.mediative_network import MediativeNetwork, task_pairs
-from evojax_mtl.search.dense import DenseSearch
+from evojax_mtl.search.dense import DenseSearch, at_least_two
 from evojax_mtl.search.dense_state import DenseState, DenseSums
 from evojax_mtl.search.hps import balancer_of
 from evojax_mtl.search.protocol import Metrics
@@ -53,11 +52,7 @@ class MAMO(DenseSearch):
     def __init__(self, config: MAMOConfig, data: DenseDataset) -> None:
         """Reads the shapes; raises ``UserError`` for a single task."""
         super().__init__(config, data)
-        if self.tasks < 2:
-            raise UserError(
-                f"tasks: found one, {self.names[0]}; must be at least 2, whose "
-                "gradients can conflict"
-            )
+        at_least_two(self.names)
         self.balancer = balancer_of(config, self.names)
         self.network = MediativeNetwork(
             self.backbone,

@@ -1,11 +1,18 @@
 """Weights that others trained, from a file."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.networks.backbone import STAGES
+from evojax_mtl.networks.branching_network import BranchingNetwork
+from evojax_mtl.networks.dense_network import stage_parts
+from evojax_mtl.networks.fused_network import FusedNetwork
+from evojax_mtl.networks.layered_network import LayeredNetwork
 from evojax_mtl.networks.mediative_network import MediativeNetwork
 from evojax_mtl.networks.pretrained import with_pretrained
 from evojax_mtl.networks.resizing import resize
@@ -118,3 +125,46 @@ def test_resizing_keeps_what_is_linear():
     )
     flat = resize(jnp.full((1, 1, 1, 2), 3.0), (2, 5))
     assert (np.asarray(flat) == 3).all()
+
+
+def plain_names(stages):
+    """A name for each array of a backbone, and its array, turned as PyTorch's are."""
+    names, arrays = {}, {}
+    for stage, part in zip(STAGES, stages, strict=True):
+        for layout in (part.weights, part.statistics):
+            for path, shape in zip(layout.paths, layout.shapes, strict=True):
+                name = "/".join([stage, *path])
+                names[name] = name.replace("/", ".")
+                array = np.full(shape, len(names), np.float32)
+                arrays[names[name]] = (
+                    array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+                )
+    return names, arrays
+
+
+@pytest.mark.parametrize("kind", [BranchingNetwork, LayeredNetwork, FusedNetwork])
+def test_copies_of_a_backbone_begin_as_it_does(kind, tmp_path):
+    plain = small(2, 1)
+    outputs = {"depth": 1, "normals": 3}
+    names, arrays = plain_names(stage_parts(plain, SHAPE))
+    backbone = dataclasses.replace(plain, published=lambda: names)
+    network = kind(backbone, outputs, SHAPE)
+    path = tmp_path / "weights.npz"
+    np.savez(path, **arrays)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    weights = with_pretrained(backbone, network.stages, zeros, path)
+    if hasattr(network, "copied"):
+        weights = network.copied(weights)
+    own = {BranchingNetwork: "private", LayeredNetwork: "layers"}.get(kind)
+    for stage, part in zip(STAGES, network.stages, strict=True):
+        vector = np.asarray(weights.encoder["stages"][stage])
+        assert vector.shape[-1] == part.weights.size
+        assert (vector > 0).all()
+        statistics = np.asarray(weights.statistics["encoder"]["stages"][stage])
+        assert (statistics > 0).all()
+        for task in outputs if own else ():
+            np.testing.assert_array_equal(weights.own[task][own][stage], vector)
+            kept = weights.statistics["own"][task]
+            kept = kept["private" if own == "private" else "stages"][stage]
+            np.testing.assert_array_equal(np.broadcast_to(statistics, kept.shape), kept)

@@ -9,8 +9,10 @@ import pytest
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.conflicts import Conflicts
+from evojax_mtl.evaluation.dense_training import features_of, predict
 from evojax_mtl.methods import find_method
 from evojax_mtl.networks.backbone import STAGES
+from evojax_mtl.tasks.dataset import VALIDATION
 from tests.search.cases import compiled, easy_scenes, same_bits
 
 
@@ -122,6 +124,48 @@ def test_what_it_found_is_told(case, begun):
     assert sum(sizes.values()) == told["parameters"]
     whole = 3 * sum(leaf.size for leaf in stages.values())
     assert told["idle_kernel_bytes"] == 12 * (whole - sizes["kernels"])
+
+
+def test_rotated_features_are_also_those_that_are_evaluated():
+    case = compiled("hps", balancing="rotograd")
+    state = case.init()
+    learned = state.system.balancing.generators
+    turned = jax.random.normal(jax.random.key(1), learned.values.shape)
+    balancing = state.system.balancing.replace(
+        generators=learned.replace(values=turned)
+    )
+    changed = state.replace(system=state.system.replace(balancing=balancing))
+    assert not same_bits(case.test(changed), case.test(state))
+
+    network, weights = case.search.network, state.system.weights
+    batch = case.data.batch_at(VALIDATION, 0, 4)
+    statistics, idle = weights.statistics, network.idle()
+
+    @jax.jit
+    def by_hand(weights, turned):
+        found, _ = network.encode(
+            weights.encoder, statistics["encoder"], batch.images, idle, train=False
+        )
+        turns = jax.vmap(jax.scipy.linalg.expm)(turned - turned.mT)
+        views = jnp.stack([found["features"] @ turn.T for turn in turns])
+        return network.decode(
+            weights.own,
+            statistics["own"],
+            {"features": views, "positions": ()},
+            idle,
+            batch.images.shape[1:3],
+            key=jax.random.key(0),
+            train=False,
+        )[0]
+
+    @jax.jit
+    def found(weights, balancing):
+        features = features_of(case.search.balancer, balancing)
+        return predict(network, weights, batch, idle, features)
+
+    expected = by_hand(weights, turned)
+    for name, values in found(weights, balancing).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-3)
 
 
 WRONG = [
