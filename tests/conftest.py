@@ -4,10 +4,14 @@ They compile quickly, and each program once for all processes. This is set by va
 which processes that tests start inherit.
 """
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 # without the optimisations of the last stage, and kernels written in the quicker way
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -30,6 +34,25 @@ FIRST = [
 ]
 """The longest files, which must not be those that are waited for in the end; what the
 last one compiles and the first one too, it finds compiled."""
+
+_MAPS = Path("/proc/self/maps")
+_MANY = 15_000
+"""Memory maps of a process; Linux allows 65,530, and a file of tests takes some."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+    """Frees the compiled programs after a file once there are many.
+
+    Each keeps memory maps, and XLA crashes where no more are to be had.
+    """
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MANY:
+        # their counts of traces end here, too
+        if cases := sys.modules.get("tests.search.cases"):
+            cases.compiled.cache_clear()
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 def pytest_configure(config):
