@@ -50,9 +50,8 @@ class Method:
       config: its frozen config dataclass.
       factory: ``'module:attribute'``, called as ``factory(config, data)`` with a
         ``Dataset``, on scenes a ``DenseDataset``, on texts a ``TextDataset``, on tables
-        a ``TableData``, or
-        ``factory(config, data, mesh)`` to spread over the axes of ``mesh_axes``; it
-        returns a ``Search``.
+        a ``TableData``, or ``factory(config, data, mesh)`` to spread over the axes of
+        ``mesh_axes``; it returns a ``Search``.
       data: what its tasks are.
       tasks: what it runs on unless told.
       mesh_axes: axes of devices that one search can spread over. The searches of a

@@ -1,8 +1,9 @@
 """Activations that are data: which one is an index, or three numbers.
 
-All are ``a z`` above 0 and ``b (e^z - 1) + c z`` below.
+All are ``a z`` above 0, and ``b (e^z - 1)`` or, where ``b`` is 0, ``c z`` below.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -23,10 +24,20 @@ def coefficients(index: Int[Array, "*n"] | int) -> Float[Array, "*n 3"]:
     return jnp.asarray(table, jnp.float32)[index]
 
 
-def activate(
-    z: Float[Array, "*shape"], index: Int[Array, ""] | int
-) -> Float[Array, "*shape"]:
-    """The activation ``ACTIVATIONS[index]``: one formula for all of them."""
-    a, b, c = coefficients(index)
-    below = b * jnp.expm1(jnp.minimum(z, 0)) + c * z
-    return jnp.where(z > 0, a * z, below)
+def activate(z: Float[Array, "*s"], numbers: Float[Array, "3"]) -> Float[Array, "*s"]:
+    """The activation of these ``coefficients``."""
+    a, b, c = numbers[0], numbers[1], numbers[2]
+
+    def curved(z):
+        return jnp.where(z > 0, a * z, b * jnp.expm1(jnp.minimum(z, 0)))
+
+    def straight(z):
+        return jnp.where(z > 0, a * z, c * z)
+
+    return jax.lax.cond(b > 0, curved, straight, z)
+
+
+def slope(y: Float[Array, "*s"], numbers: Float[Array, "3"]) -> Float[Array, "*s"]:
+    """The activation's slope where its value is ``y``."""
+    a, b, c = numbers[0], numbers[1], numbers[2]
+    return jnp.where(y > 0, a, jnp.where(b > 0, y + b, c))

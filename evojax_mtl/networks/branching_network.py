@@ -30,6 +30,8 @@ from evojax_mtl.networks.dense_network import (
     Predictions,
     Weights,
     isolate,
+    of_each,
+    part_of,
     stacked,
     stream,
 )
@@ -88,29 +90,24 @@ class BranchingNetwork(OnBackbone):
         train: bool,
     ) -> tuple[Predictions, Any]:
         """See ``DenseNetwork``."""
-        names = list(self.outputs)
-        pairs = {name: isolate(own[name]) for name in names}
-        private = [pairs[name][0]["private"] for name in names]
-        tails = [statistics[name]["private"] for name in names]
+        weights, sound = isolate(own)
+        private = [weights[name]["private"] for name in self.outputs]
+        tails = [statistics[name]["private"] for name in self.outputs]
         mixed, new = self._tails(private, tails, views["maps"], architecture, train)
-        predictions, found = {}, {}
-        for t, name in enumerate(names):
-            weights, sound = pairs[name]
-            last = views["maps"][-1][t]
-            x, head = self.heads.apply(
-                name,
-                weights["head"],
-                statistics[name]["head"],
-                mixed[t] + architecture[t, -1] * last,
-                jax.tree.map(lambda x, t=t: x[t], views["positions"]),
-                size,
-                sound=sound,
-                key=key,
-                train=train,
-            )
-            predictions[name] = x
-            own_tails = {stage: rows[t] for stage, rows in new.items()}
-            found[name] = {"head": head, "private": own_tails}
+        last = views["maps"][-1]
+        count = len(self.outputs)
+        predictions, heads = self.heads.apply(
+            part_of(weights, "head"),
+            part_of(statistics, "head"),
+            [mixed[t] + architecture[t, -1] * last[t] for t in range(count)],
+            of_each(views["positions"], count),
+            size,
+            sound=sound,
+            key=key,
+            train=train,
+        )
+        rows = zip(heads.items(), of_each(new, count), strict=True)
+        found = {name: {"head": head, "private": own} for (name, head), own in rows}
         return predictions, found
 
     def _tails(

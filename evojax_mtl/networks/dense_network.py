@@ -329,34 +329,37 @@ class Heads:
 
     def apply(
         self,
-        name: str,
-        weights: Vector,
-        statistics: Vector,
-        features: Array,
-        positions: tuple[Array, ...],
+        weights: dict[str, Vector],
+        statistics: dict[str, Vector],
+        features: Sequence[Array],
+        positions: Sequence[tuple[Array, ...]],
         size: tuple[int, int],
         *,
-        sound: Bool[Array, ""],
+        sound: dict[str, Bool[Array, ""]],
         key: Array,
         train: bool,
-    ) -> tuple[Array, Vector]:
-        """Predictions of one task, and its new statistics.
+    ) -> tuple[Predictions, dict[str, Vector]]:
+        """Predictions of all tasks, and new statistics.
 
-        ``positions`` are those of the stages, empty where the backbone has none.
+        ``features`` and ``positions`` are what each task reads; the latter are those of
+        the stages, empty where the backbone has none.
 
         Where a task's own weights are not ``sound`` its predictions are NaN and pass no
         gradient on.
         """
-        predictions, new = self.parts[name].apply(
-            weights,
-            statistics,
-            features,
-            size,
-            *((positions,) if positions else ()),
-            train=train,
-            key=jax.random.fold_in(key, list(self.outputs).index(name)),
-        )
-        return jnp.where(sound, predictions, jnp.nan), new
+        found, new = {}, {}
+        for t, (name, part) in enumerate(self.parts.items()):
+            predictions, new[name] = part.apply(
+                weights[name],
+                statistics[name],
+                features[t],
+                size,
+                *((positions[t],) if positions[t] else ()),
+                train=train,
+                key=jax.random.fold_in(key, t),
+            )
+            found[name] = jnp.where(sound[name], predictions, jnp.nan)
+        return found, new
 
 
 @dataclass(frozen=True)
@@ -401,8 +404,26 @@ def stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def isolate(weights: Any) -> tuple[Any, Bool[Array, ""]]:
-    """Weights, 0 where any is not finite, and whether all are finite."""
+def part_of(trees: dict[str, Any], part: str) -> dict[str, Any]:
+    """One part of each task's tree, by task."""
+    return {name: tree[part] for name, tree in trees.items()}
+
+
+def of_each(tree: Any, count: int) -> list[Any]:
+    """The trees that ``stacked`` made one of."""
+    return [jax.tree.map(lambda leaf, t=t: leaf[t], tree) for t in range(count)]
+
+
+def isolate(own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Each task's weights, 0 where any is not finite, and whether all are finite."""
+    pairs = {name: _isolate(weights) for name, weights in own.items()}
+    return (
+        {name: weights for name, (weights, _) in pairs.items()},
+        {name: sound for name, (_, sound) in pairs.items()},
+    )
+
+
+def _isolate(weights: Any) -> tuple[Any, Bool[Array, ""]]:
     sound = jnp.array(True)
     for leaf in jax.tree.leaves(weights):
         sound &= jnp.isfinite(leaf).all()

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 from evojax_mtl.architectures.layers import MERGE, Network
 from evojax_mtl.architectures.schedule import Schedule
 from evojax_mtl.architectures.table import INPUT
-from evojax_mtl.networks.activations import coefficients
+from evojax_mtl.networks.activations import activate, coefficients, slope
 from evojax_mtl.networks.batching import batchable
 from evojax_mtl.networks.convolution import (
     conv_forward,
@@ -108,25 +108,6 @@ def numbers(
         merges=merges,
         passes=passes,
     )
-
-
-def activate(z: Array, numbers: Float[Array, "3"]) -> Array:
-    """The activation of three numbers."""
-    a, b, c = numbers[0], numbers[1], numbers[2]
-
-    def curved(z):
-        return jnp.where(z > 0, a * z, b * (jnp.exp(jnp.minimum(z, 0)) - 1))
-
-    def straight(z):
-        return jnp.where(z > 0, a * z, c * z)
-
-    return jax.lax.cond(b > 0, curved, straight, z)
-
-
-def slope(y: Array, numbers: Float[Array, "3"]) -> Array:
-    """The activation's slope where its value is ``y``."""
-    a, b, c = numbers[0], numbers[1], numbers[2]
-    return jnp.where(y > 0, a, jnp.where(b > 0, y + b, c))
 
 
 def _spread(weight: Float[Array, "G"], row: Array) -> Array:

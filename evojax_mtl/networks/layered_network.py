@@ -30,6 +30,8 @@ from evojax_mtl.networks.dense_network import (
     Predictions,
     Weights,
     isolate,
+    of_each,
+    part_of,
     run_stages,
     stacked,
 )
@@ -99,8 +101,7 @@ class LayeredNetwork(OnBackbone):
         train: bool,
     ) -> tuple[Predictions, Any]:
         """See ``DenseNetwork``."""
-        names = list(self.outputs)
-        pairs = {name: isolate(own[name]) for name in names}
+        own_weights, sound = isolate(own)
 
         def one(task):
             view, layers, own = task
@@ -112,27 +113,23 @@ class LayeredNetwork(OnBackbone):
 
         tasks = (
             views,
-            stacked([pairs[name][0]["layers"] for name in names]),
-            stacked([statistics[name]["stages"] for name in names]),
+            stacked([own_weights[name]["layers"] for name in self.outputs]),
+            stacked([statistics[name]["stages"] for name in self.outputs]),
         )
         features, positions, new = jax.lax.map(one, tasks)
-        predictions, found = {}, {}
-        for t, name in enumerate(names):
-            weights, sound = pairs[name]
-            x, head = self.heads.apply(
-                name,
-                weights["head"],
-                statistics[name]["head"],
-                features[t],
-                tuple(part[t] for part in positions),
-                size,
-                sound=sound,
-                key=key,
-                train=train,
-            )
-            predictions[name] = x
-            own_stages = {stage: rows[t] for stage, rows in new.items()}
-            found[name] = {"head": head, "stages": own_stages}
+        count = len(self.outputs)
+        predictions, heads = self.heads.apply(
+            part_of(own_weights, "head"),
+            part_of(statistics, "head"),
+            list(features),
+            of_each(positions, count),
+            size,
+            sound=sound,
+            key=key,
+            train=train,
+        )
+        rows = zip(heads.items(), of_each(new, count), strict=True)
+        found = {name: {"head": head, "stages": own} for (name, head), own in rows}
         return predictions, found
 
     def cosines(

@@ -52,6 +52,8 @@ from evojax_mtl.networks.dense_network import (
     Weights,
     init_parts,
     isolate,
+    of_each,
+    part_of,
     stage_parts,
     stream,
 )
@@ -306,24 +308,22 @@ class MediativeNetwork:
         train: bool,
     ) -> tuple[Predictions, Any]:
         """See ``DenseNetwork``."""
-        predictions, new = {}, {}
-        for t, name in enumerate(self.outputs):
-            weights, sound = isolate(own[name])
-            view = jax.tree.map(lambda values, t=t: values[t], views)
-            features = self._fuse(t, weights["fusion"], view, architecture)
-            x, new[name] = self.heads.apply(
-                name,
-                weights["head"],
-                statistics[name],
-                features,
-                view["positions"],
-                size,
-                sound=sound,
-                key=key,
-                train=train,
-            )
-            predictions[name] = x
-        return predictions, new
+        weights, sound = isolate(own)
+        each = of_each(views, len(self.outputs))
+        features = [
+            self._fuse(t, weights[name]["fusion"], each[t], architecture)
+            for t, name in enumerate(self.outputs)
+        ]
+        return self.heads.apply(
+            part_of(weights, "head"),
+            statistics,
+            features,
+            [view["positions"] for view in each],
+            size,
+            sound=sound,
+            key=key,
+            train=train,
+        )
 
     def _fuse(
         self,

@@ -68,20 +68,18 @@ class TaskNetwork(OnBackbone):
         train: bool,
     ) -> tuple[Predictions, Any]:
         """See ``DenseNetwork``."""
-        predictions, new = {}, {}
-        for t, name in enumerate(self.outputs):
-            weights, sound = isolate(own[name])
-            view = jax.tree.map(lambda values, t=t: values[t, t], views)
-            x, new[name] = self.heads.apply(
-                name,
-                weights,
-                statistics[name],
-                view["features"],
-                view["positions"],
-                size,
-                sound=sound,
-                key=key,
-                train=train,
-            )
-            predictions[name] = x
-        return predictions, new
+        weights, sound = isolate(own)
+        mine = [
+            jax.tree.map(lambda values, t=t: values[t, t], views)
+            for t in range(len(self.outputs))
+        ]
+        return self.heads.apply(
+            weights,
+            statistics,
+            [view["features"] for view in mine],
+            [view["positions"] for view in mine],
+            size,
+            sound=sound,
+            key=key,
+            train=train,
+        )

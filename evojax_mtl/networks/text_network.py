@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.networks import sequences
-from evojax_mtl.networks.activations import activate
+from evojax_mtl.networks.activations import activate, coefficients
 from evojax_mtl.networks.dropout import dropout, keep_threshold
 from evojax_mtl.networks.sequence_operations import (
     Conv1D,
@@ -176,7 +176,7 @@ class TextNetwork:
 
         for i, weights in enumerate(own["convolutions"]):
             z = run(Conv1D(self.taps), weights, x, mask, traits.width)
-            x = drop(activate(z, traits.activation), i)
+            x = drop(activate(z, coefficients(traits.activation)), i)
             x, mask = pool(x, mask), sequences.pooled_mask(mask)
         x = run(self._layer, own["recurrent"], x, mask, traits.width)
         x = drop(sequences.mean_over_time(x, mask), self.layers)

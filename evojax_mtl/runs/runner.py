@@ -111,13 +111,11 @@ class Runner:
         self._summarise("running", position)
         generations, ticks = self.settings.config.generations, self.program.ticks
         with Progress(generations, ticks) as progress:
-            ended = position.tick == 0 and self.program.finished(state)
-            while position.generation < generations and not self.interrupt.signal:
-                if ended:
+            while not (over := self._over(state, position)):
+                if self.interrupt.signal:
                     break
                 state, position = self._generation(state, position, progress)
-                ended = position.tick == 0 and self.program.finished(state)
-        if position.generation < generations and not ended:
+        if not over:
             self._save(state, position)
             self._summarise("interrupted", position)
             print(
@@ -136,6 +134,12 @@ class Runner:
             self._save(state, position)
         self._finish(state, position)
         return 0
+
+    def _over(self, state: Any, position: Position) -> bool:
+        """Whether no generation is left, or the search ended before its last one."""
+        if position.generation >= self.settings.config.generations:
+            return True
+        return position.tick == 0 and self.program.finished(state)
 
     def _generation(
         self, state: Any, position: Position, progress: Progress

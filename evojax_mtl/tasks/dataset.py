@@ -108,10 +108,33 @@ class Dataset(Pytree):
 
     def batch_at(self, split: Int[Array, ""] | int, index: Array, batch: int) -> Batch:
         """The ``index``-th batch of a pass over ``split`` (traced); rest masked."""
-        position = index * batch + jnp.arange(batch)
-        valid = position < self.sizes[split][:, None]
-        position = jnp.minimum(position, self.members.shape[2] - 1)
-        return self._take(self.members[split][:, position], valid)
+        return self._take(
+            *pass_of(self.members[split], self.sizes[split], index, batch)
+        )
+
+
+def pass_of(
+    members: Int[Array, "*n s"], sizes: Int[Array, "*n"], index: Array | int, batch: int
+) -> tuple[Int[Array, "*n B"], Bool[Array, "*n B"]]:
+    """Rows of the ``index``-th batch of a pass over a split, and which there are."""
+    position = index * batch + jnp.arange(batch)
+    valid = position < sizes[..., None]
+    return members[..., jnp.minimum(position, members.shape[-1] - 1)], valid
+
+
+def pack_splits(
+    splits: Sequence[Sequence[int] | np.ndarray],
+) -> tuple[Int[Array, "3 s"], Int[Array, "3"], tuple[int, int, int]]:
+    """``members``, ``sizes`` and ``split_sizes`` where all tasks have the same rows."""
+    train, validation, test = sizes = tuple(len(split) for split in splits)
+    members = np.zeros((len(sizes), max(sizes)), np.int32)
+    for own, split in zip(members, splits, strict=True):
+        own[: len(split)] = split
+    return (
+        jnp.asarray(members),
+        jnp.asarray(sizes, jnp.int32),
+        (train, validation, test),
+    )
 
 
 Data = TypeVar("Data", bound=Pytree)

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from evojax_mtl.pytrees import Pytree, static
-from evojax_mtl.tasks.dataset import TRAIN, in_place_of_test
+from evojax_mtl.tasks.dataset import TRAIN, in_place_of_test, pack_splits, pass_of
 from evojax_mtl.tasks.dense import IGNORED, DenseTask, outputs
 from evojax_mtl.tasks.task import SPLITS
 
@@ -102,10 +101,9 @@ class DenseDataset(Pytree):
         self, split: Int[Array, ""] | int, index: Array | int, batch: int
     ) -> DenseBatch:
         """The ``index``-th batch of a pass over ``split`` (traced); rest masked."""
-        position = index * batch + jnp.arange(batch)
-        valid = position < self.sizes[split]
-        position = jnp.minimum(position, self.members.shape[1] - 1)
-        return self._take(self.members[split][position], valid)
+        return self._take(
+            *pass_of(self.members[split], self.sizes[split], index, batch)
+        )
 
 
 def stack_scenes(tasks: Sequence[DenseTask]) -> DenseDataset:
@@ -113,20 +111,15 @@ def stack_scenes(tasks: Sequence[DenseTask]) -> DenseDataset:
     scenes = tasks[0].scenes
     if any(task.scenes is not scenes for task in tasks):
         raise ValueError("stack_scenes: found several Scenes; allowed: one")
-    rows = [np.asarray(scenes.splits[name], np.int32) for name in SPLITS]
-    sizes = [len(split) for split in rows]
-    members = np.zeros((len(SPLITS), max(sizes)), np.int32)
-    for own, split in zip(members, rows, strict=True):
-        own[: len(split)] = split
-    train, validation, test = sizes
+    members, sizes, split_sizes = pack_splits([scenes.splits[k] for k in SPLITS])
     return DenseDataset(
         images=jnp.asarray(scenes.images),
         labels={task.name: jnp.asarray(scenes.labels[task.name]) for task in tasks},
-        members=jnp.asarray(members),
-        sizes=jnp.asarray(sizes, jnp.int32),
+        members=members,
+        sizes=sizes,
         names=tuple(task.name for task in tasks),
         classes=scenes.classes,
-        split_sizes=(train, validation, test),
+        split_sizes=split_sizes,
     )
 
 

@@ -16,7 +16,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.pytrees import Pytree, static
-from evojax_mtl.tasks.dataset import TRAIN, Targets, in_place_of_test
+from evojax_mtl.tasks.dataset import (
+    TRAIN,
+    Targets,
+    in_place_of_test,
+    pack_splits,
+    pass_of,
+)
 from evojax_mtl.tasks.task import SPLITS
 from evojax_mtl.tasks.texts import CLASSES, UNKNOWN, TextTask
 
@@ -99,12 +105,9 @@ class TextDataset(Pytree):
         self, split: Int[Array, ""] | int, index: Array | int, batch: int
     ) -> TextBatch:
         """The ``index``-th batch of a pass over ``split`` (traced); rest masked."""
-        position = index * batch + jnp.arange(batch)
-        valid = position < self.sizes[split]
-        position = jnp.minimum(position, self.members.shape[1] - 1)
+        rows, valid = pass_of(self.members[split], self.sizes[split], index, batch)
         shape = (self.tasks, batch)
-        rows = jnp.broadcast_to(self.members[split][position], shape)
-        return self._take(rows, jnp.broadcast_to(valid, shape))
+        return self._take(jnp.broadcast_to(rows, shape), jnp.broadcast_to(valid, shape))
 
 
 def stack_texts(tasks: Sequence[TextTask]) -> TextDataset:
@@ -112,26 +115,21 @@ def stack_texts(tasks: Sequence[TextTask]) -> TextDataset:
     corpus = tasks[0].corpus
     if any(task.corpus is not corpus for task in tasks):
         raise ValueError("stack_texts: found several Corpora; allowed: one")
-    rows = [np.asarray(corpus.splits[name], np.int32) for name in SPLITS]
-    sizes = [len(split) for split in rows]
-    members = np.zeros((len(SPLITS), max(sizes)), np.int32)
-    for own, split in zip(members, rows, strict=True):
-        own[: len(split)] = split
+    members, sizes, split_sizes = pack_splits([corpus.splits[k] for k in SPLITS])
     labels = np.stack([corpus.labels[task.label] for task in tasks]).astype(np.int32)
     known = labels != UNKNOWN
-    train, validation, test = sizes
     return TextDataset(
         tokens=jnp.asarray(corpus.tokens),
         table=jnp.asarray(corpus.vectors),
         labels=jnp.asarray(np.where(known, labels, 0)),
         mask=jnp.asarray(known),
-        members=jnp.asarray(members),
-        sizes=jnp.asarray(sizes, jnp.int32),
+        members=members,
+        sizes=sizes,
         targets=Targets(
             jnp.full(len(tasks), CLASSES, jnp.int32), jnp.zeros(len(tasks), bool)
         ),
         names=tuple(task.name for task in tasks),
-        split_sizes=(train, validation, test),
+        split_sizes=split_sizes,
     )
 
 
