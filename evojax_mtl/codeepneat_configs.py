@@ -3,42 +3,24 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evojax_mtl.configs import ImageConfig, option
+from evojax_mtl.configs import ImageConfig, SearchConfig, at_most, option
 from evojax_mtl.errors import UserError
 
 
 @dataclass(frozen=True)
-class CoDeepNEATConfig(ImageConfig):
-    """What the searches that assemble networks from modules share.
+class AssembledConfig(SearchConfig):
+    """What the searches that assemble networks from modules share on all data.
 
     Raises:
       UserError: if a field is out of its bounds, or the populations are too small.
     """
 
-    generations: int = option(45, low=1, extends=True)
-    """Length of the search, the final training included (generations)."""
-
-    finals: int = option(5, low=0)
-    """The last generations, in which the best networks are trained longer
-    (generations)."""
-
-    finalists: int = option(50, low=1)
-    """Best networks of the whole search that are trained longer (networks)."""
-
     patience: int = option(20, low=1)
-    """The final training begins early where the best fitness has not grown for so
-    long (generations)."""
+    """The search, or its final training, ends early where the best fitness has not
+    grown for so long (generations)."""
 
     networks: int = option(100, low=1)
     """Networks that are assembled in a generation (networks)."""
-
-    iterations: int = option(3000, low=1)
-    """Training of a network before its fitness is measured; a final network is trained
-    by as many at a time (training iterations)."""
-
-    decay_epochs: int = option(10, low=1)
-    """Final training divides the learning rate by 10 after so many epochs, and again
-    after as many (epochs)."""
 
     modules: int = option(50, low=2)
     """Population of modules (modules)."""
@@ -55,21 +37,13 @@ class CoDeepNEATConfig(ImageConfig):
     depth: int = option(4, low=1)
     """Modules after one another that may pool; CM's largest D (modules)."""
 
-    fewest_filters: int = option(8, low=1)
-    """Narrowest layer (channels)."""
-
-    filters: int = option(64, low=1)
-    """Widest layer (channels)."""
-
     largest_kernel: int = option(7, low=1, high=7)
-    """Largest of the kernels 1, 3, 5 and 7 that layers may have, odd (pixels)."""
+    """Largest of the kernels 1, 3, 5 and 7 that layers may have, odd (pixels, on texts
+    words)."""
 
     buckets: int = option(3, low=1)
     """Widths that are computed, each half of the next; those between are masked
     (widths)."""
-
-    most_dropout: float = option(0.7, low=0.0, below=1.0)
-    """Largest rate of dropout that layers evolve (fraction)."""
 
     learning_range: float = option(10.0, low=1.0)
     """Networks evolve a learning rate from this part of ``learning_rate`` to so many
@@ -77,12 +51,6 @@ class CoDeepNEATConfig(ImageConfig):
 
     sharing: Literal["evolved", "on", "off"] = option("evolved")
     """Whether modules in several places share weights (a name)."""
-
-    batch: int = option(1, low=1)
-    """Batch, in training and evaluation (examples a task and iteration)."""
-
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = option("adam")
-    """Optimiser of all weights (a name)."""
 
     elites: int = option(1, low=0)
     """Best individuals of each species that survive as they are (individuals)."""
@@ -106,7 +74,7 @@ class CoDeepNEATConfig(ImageConfig):
     """Probability that a child has two parents (fraction)."""
 
     truncation: float = option(0.5, low=0.0, below=1.0, traced=True)
-    """Worst of each species that have no children (fraction)."""
+    """Worst of each species that have no children, F_l (fraction)."""
 
     @property
     def places(self) -> int:
@@ -120,11 +88,6 @@ class CoDeepNEATConfig(ImageConfig):
             raise UserError(
                 f"--largest-kernel: found {self.largest_kernel}, must be 1, 3, 5 or 7"
             )
-        if self.fewest_filters > self.filters:
-            raise UserError(
-                f"--fewest-filters: found {self.fewest_filters}, must be at most the "
-                f"widest layer's filters, {self.filters}"
-            )
         least = self.places * max(self.elites, 1)
         if self.modules < least:
             raise UserError(
@@ -136,6 +99,82 @@ class CoDeepNEATConfig(ImageConfig):
                 f"--tables: found {self.tables}, must be at least the elites, "
                 f"{self.elites}"
             )
+
+
+@dataclass(frozen=True)
+class BlueprintConfig(AssembledConfig):
+    """What the searches share whose networks follow blueprints.
+
+    Raises:
+      UserError: if a field is out of its bounds, or the populations are too small.
+    """
+
+    nodes: int = option(12, low=1)
+    """Modules that a blueprint may have (modules)."""
+
+    initial_nodes: int = option(5, low=1)
+    """Mean number of modules of the initial blueprints (modules)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds, and that the initial blueprints fit."""
+        super().__post_init__()
+        if self.initial_nodes > self.nodes:
+            raise UserError(
+                f"--initial-nodes: found {self.initial_nodes}, must be at most --nodes,"
+                f" {self.nodes}"
+            )
+
+
+@dataclass(frozen=True)
+class CoDeepNEATConfig(AssembledConfig, ImageConfig):
+    """What the searches on images that assemble networks from modules share.
+
+    Raises:
+      UserError: if a field is out of its bounds, or the populations are too small.
+    """
+
+    generations: int = option(45, low=1, extends=True)
+    """Length of the search, the final training included (generations)."""
+
+    finals: int = option(5, low=0)
+    """The last generations, in which the best networks are trained longer
+    (generations)."""
+
+    finalists: int = option(50, low=1)
+    """Best networks of the whole search that are trained longer (networks)."""
+
+    iterations: int = option(3000, low=1)
+    """Training of a network before its fitness is measured; a final network is trained
+    by as many at a time (training iterations)."""
+
+    decay_epochs: int = option(10, low=1)
+    """Final training divides the learning rate by 10 after so many epochs, and again
+    after as many (epochs)."""
+
+    fewest_filters: int = option(8, low=1)
+    """Narrowest layer (channels)."""
+
+    filters: int = option(64, low=1)
+    """Widest layer (channels)."""
+
+    most_dropout: float = option(0.7, low=0.0, below=1.0)
+    """Largest rate of dropout that layers evolve (fraction)."""
+
+    batch: int = option(1, low=1)
+    """Batch, in training and evaluation (examples a task and iteration)."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = option("adam")
+    """Optimiser of all weights (a name)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds, and that they fit together."""
+        super().__post_init__()
+        at_most(
+            "fewest_filters",
+            self.fewest_filters,
+            self.filters,
+            "widest layer's filters",
+        )
         if self.finals >= self.generations:
             raise UserError(
                 f"--finals: found {self.finals}, must be below the generations, "
@@ -161,27 +200,12 @@ class CMConfig(CoDeepNEATConfig):
 
 
 @dataclass(frozen=True)
-class CMSRConfig(CoDeepNEATConfig):
+class CMSRConfig(BlueprintConfig, CoDeepNEATConfig):
     """Coevolution of modules and of one routing of them that all tasks share.
 
     Raises:
       UserError: if a field is out of its bounds, or the populations are too small.
     """
-
-    nodes: int = option(12, low=1)
-    """Modules that a blueprint may have (modules)."""
-
-    initial_nodes: int = option(5, low=1)
-    """Mean number of modules of the initial blueprints (modules)."""
-
-    def __post_init__(self) -> None:
-        """Checks the bounds, and that the initial blueprints fit."""
-        super().__post_init__()
-        if self.initial_nodes > self.nodes:
-            raise UserError(
-                f"--initial-nodes: found {self.initial_nodes}, must be at most --nodes,"
-                f" {self.nodes}"
-            )
 
 
 _TINY: dict[str, Any] = {

@@ -2,16 +2,30 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from evojax_mtl.codeepneat_configs import BlueprintConfig
 from evojax_mtl.configs import SearchConfig, at_most, flag, option
 from evojax_mtl.errors import UserError
 
 _OF_NEAT = ("species", "mutate", "deviation", "crossover", "truncation")
 
 
+def _check_objectives(config: Any, search: str) -> None:
+    """Raises ``UserError`` for another search, or an order that nothing selects by."""
+    if config.search != search:
+        raise UserError(
+            f"--search: found {config.search}, must be {search} with these fields"
+        )
+    if config.objective == "single" and config.front_order != "primary":
+        raise UserError(
+            f"--front-order: found {config.front_order} with --objective single, which "
+            "ranks by accuracy alone; must be primary, or --objective multi"
+        )
+
+
 @dataclass(frozen=True)
-class LEAFConfig(SearchConfig):
+class LEAFHyperparameterConfig(SearchConfig):
     """LEAF on texts: the hyperparameters of a fixed network evolve.
 
     Raises:
@@ -21,13 +35,21 @@ class LEAFConfig(SearchConfig):
     generations: int = option(40, low=1, extends=True)
     """Length of the search (generations)."""
 
-    search: Literal["hyperparameters"] = option("hyperparameters")
-    """What evolves; hyperparameters: those of a network whose layers are fixed
-    (a name)."""
+    search: Literal["architecture", "hyperparameters"] = option("hyperparameters")
+    """What evolves: architecture, with hyperparameters, or hyperparameters alone, those
+    of a network whose layers are fixed (a name)."""
 
     objective: Literal["single", "multi"] = option("single")
-    """What is selected for: accuracy, or accuracy and few weights by Pareto fronts
+    """What is selected for: accuracy, or accuracy and a low cost by Pareto fronts
     (a name)."""
+
+    secondary: Literal["parameters", "flops"] = option("parameters")
+    """The cost of a network: its weights, or its floating-point operations for one text
+    (a name)."""
+
+    front_order: Literal["primary", "secondary"] = option("primary")
+    """Objective that ranks networks within a Pareto front: accuracy, or the cost (a
+    name)."""
 
     strategy: str = option("neat")
     """How tables of hyperparameters evolve: neat, or a strategy of evosax (a name; see
@@ -99,6 +121,7 @@ class LEAFConfig(SearchConfig):
     def __post_init__(self) -> None:
         """Checks the bounds and what goes together."""
         super().__post_init__()
+        _check_objectives(self, "hyperparameters")
         if self.taps % 2 == 0:
             raise UserError(f"--taps: found {self.taps}, must be odd")
         at_most("fewest_units", self.fewest_units, self.units, "widest layers' units")
@@ -123,6 +146,94 @@ class LEAFConfig(SearchConfig):
                     f"{self.strategy}, which has none; must be left out, or "
                     "with --strategy neat"
                 )
+
+
+@dataclass(frozen=True)
+class LEAFConfig(BlueprintConfig):
+    """LEAF on texts: architectures and hyperparameters of networks evolve.
+
+    Raises:
+      UserError: if a field is out of its bounds, or fields do not fit each other.
+    """
+
+    # texts need no longer training of the best networks (Liang 2019, 4.1)
+    finals: ClassVar[int] = 0
+    finalists: ClassVar[int] = 1
+    decay_epochs: ClassVar[int] = 1
+
+    generations: int = option(40, low=1, extends=True)
+    """Length of the search (generations)."""
+
+    search: Literal["architecture", "hyperparameters"] = option("architecture")
+    """What evolves: architecture, with hyperparameters, or hyperparameters alone, those
+    of a network whose layers are fixed (a name)."""
+
+    objective: Literal["single", "multi"] = option("multi")
+    """What is selected for: accuracy, or accuracy and a low cost by Pareto fronts
+    (a name)."""
+
+    secondary: Literal["parameters", "flops", "latency"] = option("parameters")
+    """The cost of a network: its weights, its floating-point operations for one text,
+    or the microseconds that it takes for one, measured, which differ from run to run
+    (a name)."""
+
+    front_order: Literal["primary", "secondary"] = option("primary")
+    """Objective that ranks modules and blueprints within a Pareto front: accuracy, or
+    the cost (a name)."""
+
+    max_tasks: int | None = option(None, low=1)
+    """Use the source's first tasks only; None uses all (tasks)."""
+
+    text_length: int | None = option(None, low=1)
+    """Words that are kept of a text; None keeps as many as the source does (words)."""
+
+    iterations: int | None = option(None, low=1)
+    """Training of a network; None: as many as three epochs have (training
+    iterations)."""
+
+    modules: int = option(56, low=2)
+    """Population of modules (modules)."""
+
+    tables: int = option(22, low=2)
+    """Population of blueprints (blueprints)."""
+
+    initial_nodes: int = option(1, low=1)
+    """Mean number of modules of the initial blueprints (modules)."""
+
+    depth: int = option(5, low=1)
+    """Poolings of a text on its way to the decoder, of those it is long enough for
+    (poolings)."""
+
+    fewest_units: int = option(64, low=1)
+    """Narrowest layers (units)."""
+
+    units: int = option(192, low=1)
+    """Widest layers (units)."""
+
+    buckets: int = option(2, low=1)
+    """Widths that are computed, each half of the next; those between are masked
+    (widths)."""
+
+    most_dropout: float = option(0.5, low=0.0, below=1.0)
+    """Largest rate that Dropout layers evolve (fraction)."""
+
+    sharing: Literal["evolved", "on", "off"] = option("off")
+    """Whether modules in several places share weights (a name)."""
+
+    batch: int = option(64, low=1)
+    """Batch, in training and evaluation (texts a task and iteration)."""
+
+    add_node: float = option(0.05, low=0.0, high=1.0, traced=True)
+    """Probability that a child gains a node (fraction)."""
+
+    add_connection: float = option(0.05, low=0.0, high=1.0, traced=True)
+    """Probability that a child gains a connection (fraction)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds and what goes together."""
+        super().__post_init__()
+        _check_objectives(self, "architecture")
+        at_most("fewest_units", self.fewest_units, self.units, "widest layers' units")
 
 
 _TINY: dict[str, Any] = {
@@ -165,10 +276,72 @@ _LARGE = _SMALL | {
 }
 # ``paper``: Table 2 tells the networks of a generation, Table 3 the poolings and the
 # ranges, Fig. 3 the generations
-LEAFConfig.presets = {
+LEAFHyperparameterConfig.presets = {
     "tiny": _TINY,
     "smoke": _SMALL,
     "laptop": _LARGE,
     "study": _LARGE | {"generations": 20, "population": 24, "iterations": 300},
+    "paper": {},
+}
+
+_TINY_NETWORKS: dict[str, Any] = {
+    "generations": 3,
+    "patience": 10,
+    "max_tasks": 2,
+    "networks": 4,
+    "iterations": 40,
+    "modules": 6,
+    "species": 2,
+    "tables": 4,
+    "layers": 2,
+    "nodes": 2,
+    "depth": 1,
+    "largest_kernel": 3,
+    "fewest_units": 4,
+    "units": 8,
+    "buckets": 1,
+    "most_dropout": 0.2,
+    "batch": 16,
+    "learning_rate": 1e-2,
+    "learning_range": 2.0,
+}
+_SMALL_NETWORKS = _TINY_NETWORKS | {
+    "generations": 5,
+    "max_tasks": None,
+    "text_length": 48,
+    "networks": 8,
+    "iterations": 60,
+    "modules": 12,
+    "species": 3,
+    "tables": 6,
+    "layers": 4,
+    "nodes": 6,
+    "initial_nodes": 2,
+    "depth": 2,
+    "fewest_units": 8,
+    "units": 32,
+    "most_dropout": 0.5,
+    "batch": 32,
+    "learning_range": 5.0,
+}
+_LARGE_NETWORKS = _SMALL_NETWORKS | {
+    "generations": 10,
+    "text_length": None,
+    "networks": 16,
+    "iterations": 150,
+    "modules": 20,
+    "tables": 10,
+    "nodes": 8,
+    "depth": 3,
+    "largest_kernel": 5,
+    "buckets": 2,
+}
+# ``paper``: Table 2 tells populations and rates, Table 3 the layers and the poolings,
+# Fig. 3 the generations
+LEAFConfig.presets = {
+    "tiny": _TINY_NETWORKS,
+    "smoke": _SMALL_NETWORKS,
+    "laptop": _LARGE_NETWORKS,
+    "study": _LARGE_NETWORKS | {"generations": 20, "networks": 24, "iterations": 300},
     "paper": {},
 }

@@ -24,7 +24,7 @@ from evojax_mtl.dense_configs import (
     ReconConfig,
 )
 from evojax_mtl.errors import UserError, unknown
-from evojax_mtl.leaf_configs import LEAFConfig
+from evojax_mtl.leaf_configs import LEAFConfig, LEAFHyperparameterConfig
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
     GCNPredictorConfig,
@@ -56,7 +56,10 @@ class Method:
       tasks: what it runs on unless told.
       mesh_axes: axes of devices that one search can spread over. The searches of a
         sweep spread over ``population`` whatever the method.
-      other: the method of this name on the other kind of data.
+      search: value of ``--search`` that picks it, where several methods of its name are
+        on its kind of data.
+      other: another method of this name, on another kind of data or picked by another
+        ``search``.
     """
 
     name: str
@@ -68,12 +71,13 @@ class Method:
     mesh_axes: tuple[str, ...] = ()
     data: Literal["images", "scenes", "texts", "table"] = "images"
     tasks: str = "glyphs"
+    search: str | None = None
     other: "Method | None" = None
 
     @property
     def forms(self) -> "tuple[Method, ...]":
-        """It, and the method of its name on the other kind of data if there is one."""
-        return (self,) if self.other is None else (self, self.other)
+        """It, and the other methods of its name."""
+        return (self,) if self.other is None else (self, *self.other.forms)
 
     def configure(self, scale: str) -> Any:
         """The config at ``scale``; ``UserError`` for an unknown scale."""
@@ -88,6 +92,7 @@ class Method:
 
 
 _LIANG_2018 = "Liang, Meyerson, Miikkulainen 2018, arXiv:1803.03745"
+_LIANG_2019 = "Liang, Meyerson, Hodjat, Fink, Mutch, Miikkulainen 2019, GECCO (LEAF)"
 _LIAO_2023 = "Liao, Jin, Du 2023, CVPR"
 _ZHANG_2024 = "Zhang, Liu 2024 (KTNAS)"
 _ZHOU_2023 = "Zhou, Wang, Feng, Liu, Wong, Tan 2023, TEVC"
@@ -103,6 +108,7 @@ def _maker(**shared: Any) -> Callable[..., Method]:
         config: type[SearchConfig],
         factory: str,
         other: Method | None = None,
+        search: str | None = None,
     ) -> Method:
         return Method(
             name=name,
@@ -112,6 +118,7 @@ def _maker(**shared: Any) -> Callable[..., Method]:
             config=config,
             factory=f"evojax_mtl.search.{factory}",
             other=other,
+            search=search,
             **shared,
         )
 
@@ -222,10 +229,19 @@ METHODS: dict[str, Method] = {
         ),
         _on_texts(
             "leaf",
-            "hyperparameters of a fixed network evolve, for size too; on texts",
-            "Liang, Meyerson, Hodjat, Fink, Mutch, Miikkulainen 2019, GECCO (LEAF)",
+            "architectures and hyperparameters evolve, for size too; on texts",
+            _LIANG_2019,
             LEAFConfig,
             "leaf:LEAF",
+            _on_texts(
+                "leaf",
+                "hyperparameters of a fixed network evolve, for size too; on texts",
+                _LIANG_2019,
+                LEAFHyperparameterConfig,
+                "leaf_hyperparameters:LEAFHyperparameters",
+                search="hyperparameters",
+            ),
+            search="architecture",
         ),
         _on_table(
             "ktnas",
@@ -308,8 +324,13 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def method_on(name: str, tasks: str) -> Method:
-    """The method of this name on these tasks: their kind picks where there are two.
+def method_on(name: str, tasks: str, search: str | None = None) -> Method:
+    """The method of this name on these tasks: their kind picks where there are several.
+
+    Args:
+      name: of the method.
+      tasks: sources, joined by comma.
+      search: value of ``--search``, which picks among those that are left.
 
     Raises:
       UserError: there is no such method, or the tasks are no specification.
@@ -320,4 +341,5 @@ def method_on(name: str, tasks: str) -> Method:
     from evojax_mtl.tasks.sources import data_kind
 
     kind = data_kind(tasks)
-    return next((form for form in method.forms if form.data == kind), method)
+    forms = [form for form in method.forms if form.data == kind] or [method]
+    return next((form for form in forms if form.search == search), forms[0])

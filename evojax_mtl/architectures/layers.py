@@ -1,15 +1,15 @@
-"""Networks of layers: an architecture whose nodes are convolutions with numbers.
+"""Networks of layers: an architecture whose nodes are layers with numbers.
 
 Shape legend: ``N`` nodes, ``E`` edges, ``L`` links, ``...`` any leading axes.
 
 A node is a convolution (SAME, stride 1) with a bias, an activation and dropout on its
-output, or a soft merge. The edges that end in a convolution are added up, maps of fewer
-channels padded with zeros. Those that end in a merge or in the output are *links*, the
-first edges of the table: soft-merged, each task with scales of its own (Liang 2018,
-Eq. 1). Convolutions compute whole *buckets* of output channels; the rest of a bucket is
-masked.
+output, on sequences also another type of layer, or a soft merge. The edges that end in
+a layer are added up, maps of fewer channels padded with zeros. Those that end in a
+merge or in the output are *links*, the first edges of the table: soft-merged, each task
+with scales of its own (Liang 2018, Eq. 1). Layers compute whole *buckets* of output
+channels; the rest of a bucket is masked.
 
-Operations are numbered: the merge, then a convolution for each kernel and bucket that
+Operations are numbered: the merge, then a layer for each type (kernel) and bucket that
 reads all channels a map may have, then those that read an image alone.
 """
 
@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.pytrees import Pytree
@@ -29,6 +30,9 @@ ACTIVATIONS = ("relu", "linear", "elu", "selu")
 
 INITIALIZERS = ("glorot", "he")
 
+SEQUENCE_TYPES = ("conv1d", "lstm", "gru", "dropout")
+"""What a layer on sequences may be (Liang 2019, Table 3)."""
+
 MERGE = 0
 """The operation of a soft merge."""
 
@@ -37,7 +41,8 @@ class Layers(Pytree):
     """What the nodes of a network compute.
 
     Attributes:
-      kernel: index into ``KERNELS``.
+      kernel: index into ``KERNELS``, on sequences into the types of layers; 0 is a
+        convolution of one tap.
       inputs: channels that are not 0 in what the node reads.
       filters: channels of its output; of a merge those it passes on.
       activation: index into ``ACTIVATIONS``.
@@ -62,6 +67,7 @@ class Network(Pytree):
       layers: of the nodes.
       learning_rate: factor of the search's learning rate.
       initializer: index into ``INITIALIZERS``.
+      optimizer: index into the search's optimisers, 0 where there is one.
       module: what each node is part of: the slot of the blueprint, -1 for none.
     """
 
@@ -69,16 +75,17 @@ class Network(Pytree):
     layers: Layers
     learning_rate: Float[Array, "*n"]
     initializer: Int[Array, "*n"]
+    optimizer: Int[Array, "*n"]
     module: Int[Array, "*n N"]
 
 
 def operation_of(
     kernel: Any, bucket: Any, image: Any, kernels: int, buckets: int
 ) -> Any:
-    """The operation of a convolution.
+    """The operation of a layer.
 
     Args:
-      kernel: index into ``KERNELS``.
+      kernel: index into ``KERNELS``, or into other types.
       bucket: index of its bucket.
       image: whether it reads an image alone.
       kernels: how many of them there are.
@@ -99,13 +106,25 @@ def kernels_to(largest: int) -> tuple[int, ...]:
     return tuple(k for k in KERNELS if k <= largest)
 
 
+def sequence_layers(taps: Sequence[int]) -> tuple[str, ...]:
+    """Names of the layers on sequences, in the order of their numbers.
+
+    Convolutions by their taps, then the other types.
+    """
+    first, *others = SEQUENCE_TYPES
+    return (*(f"{first}_{k}" for k in taps), *others)
+
+
 def bucket_of(filters: Int[Array, "..."], buckets: Sequence[int]) -> Int[Array, "..."]:
     """The narrowest bucket that holds so many channels."""
     return jnp.sum(filters[..., None] > jnp.asarray(buckets[:-1]), -1).astype(jnp.int32)
 
 
-def weighted(network: Network) -> Bool[Array, "*n N"]:
-    """The nodes whose slot of weights is their own: convolutions that are there."""
+def weighted(network: Network) -> Any:
+    """The nodes whose slot of weights is their own: layers that are there.
+
+    NumPy where the network is.
+    """
     architecture = network.architecture
-    own = jnp.arange(architecture.slot.shape[-1]) == architecture.slot
+    own = np.arange(architecture.slot.shape[-1]) == architecture.slot
     return own & architecture.active & (architecture.operation > MERGE)

@@ -72,7 +72,7 @@ def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:
     import tyro
 
     sources = scan(words, "--tasks") or method.tasks
-    method = method_on(method.name, sources)
+    method = method_on(method.name, sources, scan(words, "--search"))
     scale = scan(words, "--scale") or RunOptions.scale
     config = method.configure(scale)
     section = method.name.replace("-", "_")
@@ -149,6 +149,8 @@ def _description(method: Method, scale: str) -> str:
     others = [f for f in METHODS[method.name].forms if f is not method]
     return told + "".join(
         f" With other tasks, as --tasks {other.tasks}: {other.summary}."
+        if other.data != method.data
+        else f" With --search {other.search}: {other.summary}."
         for other in others
     )
 

@@ -16,6 +16,7 @@ from evojax_mtl.evaluation.training import Tally
 from evojax_mtl.networks.assembled import AssembledNetworks, Lists
 from evojax_mtl.networks.supernet import finite_networks
 from evojax_mtl.tasks.dataset import Batch, Targets
+from evojax_mtl.tasks.text_dataset import TextBatch
 
 
 class Training(NamedTuple):
@@ -32,7 +33,8 @@ def train_or_score(
     lists: Lists,
     learning_rate: Array | float,
     sofar: Training,
-    batch: Batch,
+    examples: Any,
+    batch: Batch | TextBatch,
     targets: Targets,
     key: Array,
     trains: Bool[Array, ""],
@@ -48,7 +50,8 @@ def train_or_score(
       lists: of the network.
       learning_rate: of this step.
       sofar: before.
-      batch: examples of every task.
+      examples: of every task, as the model reads them.
+      batch: their labels.
       targets: what the labels mean.
       key: dropout's.
       trains: whether it is a step.
@@ -56,7 +59,7 @@ def train_or_score(
     params, state, tally = sofar
 
     def run(params):
-        return model.apply(params, lists, batch.images, key, jnp.where(trains, 1.0, 0))
+        return model.apply(params, lists, examples, key, jnp.where(trains, 1.0, 0))
 
     logits, pull = jax.vjp(run, params)
 
@@ -91,12 +94,13 @@ def score(
     model: AssembledNetworks,
     lists: Lists,
     params: Any,
-    batch: Batch,
+    examples: Any,
+    batch: Batch | TextBatch,
     targets: Targets,
     tally: Tally,
 ) -> Tally:
     """``tally`` plus one batch of every task."""
-    logits = model.apply(params, lists, batch.images, jax.random.key(0), 0.0)
+    logits = model.apply(params, lists, examples, jax.random.key(0), 0.0)
     right, seen = correct(logits, batch.labels, batch.mask, targets)
     return tally.replace(
         right=tally.right + right,

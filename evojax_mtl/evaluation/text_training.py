@@ -3,6 +3,7 @@
 Shape legend: ``T`` tasks, ``B`` texts, ``L`` outputs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -147,17 +148,21 @@ def score_text(
 
 
 def measure_texts(
-    network: TextNetwork, traits: Traits, weights: Any, data: TextDataset, size: int
+    logits_of: Callable[[TextBatch], Array], data: TextDataset, size: int
 ) -> dict[str, Array]:
     """``score``, each task's accuracy on the test split, ``(T,)``, and ``auroc``.
 
-    The latter is the mean over the tasks; 0 where an output is not finite. ``size`` is
-    the texts of a batch.
+    The latter is the mean over the tasks; 0 where an output is not finite.
+
+    Args:
+      logits_of: what a network says of some texts, ``(T, B, L)``.
+      data: has the texts.
+      size: of a batch (texts a task).
     """
 
     def outputs(index):
         batch = data.batch_at(TEST, index, size)
-        return text_logits(network, traits, weights, data, batch), batch
+        return logits_of(batch), batch
 
     logits, batches = jax.lax.map(outputs, jnp.arange(data.batches(TEST, size)))
 

@@ -60,6 +60,8 @@ class Strategy(Protocol):
         values: Values,
         fitness: Fitness,
         secondary: Fitness | None,
+        *,
+        by_secondary: bool = False,
     ) -> tuple[Any, Values]:
         """The next state and population.
 
@@ -70,6 +72,7 @@ class Strategy(Protocol):
           values: the population that was scored.
           fitness: of each, greater is better; one that is not finite is the worst.
           secondary: a second objective, greater is better; None for one alone.
+          by_secondary: whether it ranks the individuals within a Pareto front.
         """
         ...
 
@@ -97,11 +100,14 @@ class NEATStrategy:
         values: Values,
         fitness: Fitness,
         secondary: Fitness | None,
+        *,
+        by_secondary: bool = False,
     ) -> tuple[Any, Values]:
         """See ``Strategy.evolve``; with two objectives species rank by Algorithm 2."""
         score = None
         if secondary is not None:
-            score = scores(fitness, secondary, state.species)
+            species = state.species
+            score = scores(fitness, secondary, species, by_secondary=by_secondary)
         population, _ = neat.evolve(key, self.config, rates, state, fitness, score)
         return population, population.graphs.whole
 
@@ -143,6 +149,8 @@ class EvosaxStrategy:
         values: Values,
         fitness: Fitness,
         secondary: Fitness | None,
+        *,
+        by_secondary: bool = False,
     ) -> tuple[Any, Values]:
         """See ``Strategy.evolve``."""
         tell_key, ask_key = jax.random.split(key)

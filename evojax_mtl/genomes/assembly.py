@@ -54,17 +54,18 @@ class Maps:
     """What the maps of all networks have in common.
 
     Attributes:
-      size: height and width of an image (pixels).
-      channels: of an image.
-      buckets: numbers of channels that convolutions compute, ascending; the last is
-        that of the buffers.
-      kernels: sides of the kernels that layers may have.
+      size: height and width of an image (pixels), or the steps of a sequence.
+      channels: of an image; None where a learned layer of the network's width makes
+        what modules read.
+      kernels: sides of the kernels that layers may have, or the types of layers.
+      buckets: numbers of channels that layers compute, ascending; the last is that of
+        the buffers.
       depth: final layers, one after the other, that may pool.
     """
 
-    size: tuple[int, int]
-    channels: int
-    kernels: tuple[int, ...]
+    size: tuple[int, ...]
+    channels: int | None
+    kernels: tuple[int | str, ...]
     buckets: tuple[int, ...]
     depth: int
 
@@ -185,9 +186,9 @@ def embed(
       modules: of each slot, ``(Q, ...)``.
       slots: where they go.
       links: between them.
-      table: the network's ``width``, ``learning_rate`` and ``initializer``; of the
-        final layers ``kernel``, ``activation`` and ``dropout``, ``(Q,)``, where they
-        evolve.
+      table: the network's ``width``, ``learning_rate`` and ``initializer``; where they
+        evolve ``optimizer``, and of the final layers ``kernel``, ``activation`` and
+        ``dropout``, ``(Q,)``.
     """
     count, merges = slots.active.shape[0], links.merge.shape[0]
     base = first_nodes(count, merges, modules)
@@ -231,9 +232,19 @@ def embed(
     is_merge = (number >= FIXED) & (number < FIXED + merges)
     active = per_node([True, True], False, there, slots.active)
     active |= is_merge & merged
-    filters = per_node([maps.channels, 0], 0, genes["filters"], width)
-    passed = _reach(filters[source], target, used, nodes)
-    filters = jnp.where(is_merge, passed, filters)
+    read = width if maps.channels is None else maps.channels
+    filters = per_node([read, 0], 0, genes["filters"], width)
+    passes, rounds = is_merge, 1
+    if "passes" in genes:
+        passes |= per_node([False, False], False, genes["passes"], False)
+        rounds += layers
+
+    def pass_on(_, filters):
+        passed = _reach(filters[source], target, used, nodes)
+        return jnp.where(passes, passed, filters)
+
+    # a merge reads what computes; others that pass channels on may read one another
+    filters = jax.lax.fori_loop(0, rounds, pass_on, filters)
     inputs = _reach(filters[source], target, used, nodes)
 
     own = per_node([INPUT, OUTPUT], 0, jnp.zeros(there.shape, jnp.int32), 0)
@@ -244,7 +255,7 @@ def embed(
 
     convolves = active & (number >= FIXED + merges)
     learned = jnp.zeros(nodes, bool).at[target].max(used & (source != INPUT))
-    full = convolves & (learned | (resolution > 0))
+    full = convolves & (learned | (resolution > 0) | (maps.channels is None))
     # slots that share weights must agree on their shape, and so on what they read
     full = jnp.zeros(nodes, bool).at[slot].max(full)[slot]
     inputs = jnp.zeros_like(inputs).at[slot].max(inputs)[slot]
@@ -277,6 +288,7 @@ def embed(
         ),
         learning_rate=table["learning_rate"],
         initializer=table["initializer"],
+        optimizer=jnp.asarray(table.get("optimizer", 0), jnp.int32),
         module=jnp.where(active, module, -1).astype(jnp.int32),
     )
 

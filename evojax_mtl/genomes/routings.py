@@ -49,11 +49,11 @@ class Routing(Pytree):
     edges: Int[Array, "*routings"]
 
 
-def chain_resolutions(size: tuple[int, int], depth: int) -> list[int]:
+def chain_resolutions(size: tuple[int, ...], depth: int) -> list[int]:
     """Resolution of each module of a chain, then of the output.
 
     Args:
-      size: height and width of the input (pixels).
+      size: height and width of the input (pixels), or the steps of a sequence.
       depth: modules in the chain.
     """
     resolutions = [0]

@@ -1,7 +1,7 @@
 """Networks assembled from modules: identity encoders, soft merges, linear decoders.
 
 Shape legend: ``T`` tasks, ``B`` examples a task, ``N`` nodes, ``L`` links, ``E`` edges,
-``F`` weights of kernels there is room for.
+``F`` weights of kernels there is room for, ``...`` the axes of a map.
 
 One network serves all tasks. Its mini-batch is all tasks' examples, one after the
 other; the soft merges and the decoders are each task's own (Liang 2018, 3.1).
@@ -13,14 +13,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from evojax_mtl.architectures.layers import Network
+from evojax_mtl.architectures.layers import MERGE, Network, weighted
 from evojax_mtl.architectures.schedule import Schedule, schedule
 from evojax_mtl.networks import layer_weights
 from evojax_mtl.networks.decoders import LinearDecoders, isolate
+from evojax_mtl.networks.layer_sets import LayerSet, Mask
 from evojax_mtl.networks.layer_tape import LayerPlan, execute_layers, numbers
-from evojax_mtl.networks.layer_weights import Channels, Layout
+from evojax_mtl.networks.layer_weights import Layout
 from evojax_mtl.networks.soft_merge import merge_weights
 from evojax_mtl.pytrees import Pytree
 
@@ -46,27 +48,27 @@ class AssembledNetworks:
     """What all networks of a search have in common.
 
     Attributes:
-      channels: widths.
+      kinds: what layers there are.
       rows: capacity of each resolution's buffer.
       weights: weights of kernels there is room for, ``F``.
       links: edges that are soft-merged, the first of a network's.
       tasks: number of tasks ``T``.
       classes: outputs of every decoder.
-      size: height and width of an image.
+      size: height and width of an image, or the steps of a sequence.
     """
 
-    channels: Channels
+    kinds: LayerSet
     rows: tuple[int, ...]
     weights: int
     links: int
     tasks: int
     classes: int
-    size: tuple[int, int]
+    size: tuple[int, ...]
 
     @property
     def capacity(self) -> int:
         """Weights in use and the margin that the tape needs."""
-        return self.weights + self.channels.largest
+        return self.weights + self.kinds.largest
 
     @cached_property
     def decoders(self) -> LinearDecoders:
@@ -78,20 +80,63 @@ class AssembledNetworks:
         one = jax.tree.map(lambda x: x[None], network.architecture)
         inputs = jnp.zeros(1, jnp.int32)
         work = schedule(one, inputs, self.rows, input_count=1, stems=False)
-        lies = layer_weights.layout(network, self.channels)
+        lies = layer_weights.layout(network, self.kinds)
         decay = layer_weights.decay_of(network, lies, self.capacity)
         return Lists(network, work, lies, decay)
+
+    # What an input is.
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Shape of what a decoder reads of an example."""
+        return (*self.kinds.spaces(self.size, len(self.rows))[-1], self.kinds.map)
+
+    def encode(
+        self, params: dict[str, Any], network: Network, examples: Any
+    ) -> tuple[Array, Mask]:
+        """What the tape reads, all tasks' examples as one input, and its mask."""
+        return examples.reshape(1, -1, *examples.shape[2:]), None
+
+    def read_out(self, out: Array, mask: Mask) -> Array:
+        """Features ``(TB, ...)`` of the coarsest map."""
+        return out
+
+    def parameters(self, network: Network, outputs: int) -> Any:
+        """Weights in use; NumPy where the network is.
+
+        Args:
+          network: one network.
+          outputs: of all decoders together.
+        """
+        own = self.kinds.parameters(network) * weighted(network)
+        heads = (int(np.prod(self.features)) + 1) * outputs
+        return own.sum() + heads + self._scales(network)
+
+    def multiply_adds(self, network: Network, outputs: int) -> Any:
+        """Of one example of one task, its decoder included; as ``parameters``."""
+        architecture = network.architecture
+        runs = architecture.active & (architecture.operation > MERGE)
+        own = self.kinds.multiply_adds(network, self.size) * runs
+        return own.sum() + int(np.prod(self.features)) * outputs // self.tasks
+
+    def _scales(self, network: Network) -> Any:
+        """Scales of the soft merges of several inputs, of all tasks."""
+        architecture = network.architecture
+        edge, target = (
+            x[: self.links] for x in (architecture.edge, architecture.target)
+        )
+        nodes = np.arange(network.module.shape[0])[:, None]
+        degree = ((target == nodes) & edge).sum(1)
+        return self.tasks * (degree * (degree > 1)).sum()
 
     def init(self, key: Array, network: Network) -> dict[str, Any]:
         """Random weights; all scales of soft merges are equal."""
         layer_key, head_key = jax.random.split(key)
-        last = len(self.rows) - 1
-        height, width = (side >> last for side in self.size)
-        shape = self.tasks, 1, height, width, self.channels.map
+        shape = self.tasks, 1, *self.features
         heads = self.decoders.init(head_key, jnp.zeros(shape))["params"]
-        lies = layer_weights.layout(network, self.channels)
+        lies = layer_weights.layout(network, self.kinds)
         layers = layer_weights.initial(
-            layer_key, network, lies, self.channels, self.capacity
+            layer_key, network, lies, self.kinds, self.capacity
         )
         merge = jnp.zeros((self.tasks, self.links))
         return {"layers": layers, "merge": merge, "heads": heads}
@@ -100,20 +145,19 @@ class AssembledNetworks:
         self,
         params: dict[str, Any],
         lists: Lists,
-        images: Float[Array, "T B H W c"],
+        examples: Any,
         key: Array,
         rate: Float[Array, ""] | float,
-    ) -> Float[Array, "T B L"]:
+    ) -> Float[Array, "T B _"]:
         """Logits of every task; NaN where its own weights are not finite.
 
         Args:
           params: as ``init`` makes them.
           lists: of the network.
-          images: examples of every task.
+          examples: of every task: images ``(T, B, H, W, c)``.
           key: dropout's.
           rate: factor of the rates of dropout, 0 to evaluate.
         """
-        tasks, batch = images.shape[:2]
         architecture = lists.network.architecture
         merge, sound = isolate(params["merge"])
         nodes = architecture.operation.shape[0]
@@ -124,16 +168,19 @@ class AssembledNetworks:
             merge, target, edge, nodes
         )
         others = architecture.edge.shape[0] - self.links
-        weights = jnp.concatenate([shares.T, jnp.ones((others, tasks))])
+        weights = jnp.concatenate([shares.T, jnp.ones((others, self.tasks))])
+        inputs, mask = self.encode(params, lists.network, examples)
         out = execute_layers(
-            LayerPlan(self.channels, self.rows),
+            LayerPlan(self.kinds, self.rows),
             params["layers"],
             weights,
-            images.reshape(1, tasks * batch, *images.shape[2:]),
+            inputs,
             lists.schedule,
-            numbers(lists.network, lists.lies, rate),
+            numbers(lists.network, lists.lies, rate, kinds=self.kinds),
             key,
+            mask,
         )
-        features = out.reshape(tasks, batch, *out.shape[2:])
+        features = self.read_out(out[0], mask)
+        features = features.reshape(self.tasks, -1, *features.shape[1:])
         logits: Any = self.decoders.apply({"params": params["heads"]}, features)
         return jnp.where(sound[:, None, None], logits, jnp.nan)

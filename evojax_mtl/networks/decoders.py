@@ -19,7 +19,7 @@ class LinearDecoders(nn.Module):
     classes: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "P B h w C"]) -> Float[Array, "P B L"]:
+    def __call__(self, x: Float[Array, "P B *features"]) -> Float[Array, "P B L"]:
         """Logits; NaN where a layer's own weights are not finite.
 
         Such a layer passes no gradient on, so that it cannot spoil what it reads.

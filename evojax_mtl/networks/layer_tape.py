@@ -1,13 +1,15 @@
-"""The tape of networks of layers: one program for every network of convolutions.
+"""The tape of networks of layers: one program for every network of such layers.
 
-Shape legend: ``P`` networks, ``T`` inputs, ``B`` examples, ``G`` groups of examples (of
-one task), ``H`` x ``W`` map at resolution ``r``, ``C`` channels, ``F`` weights.
+Shape legend: ``P`` networks, ``T`` inputs, ``B`` examples, ``L`` steps, ``G`` groups of
+examples (of one task), ``...`` the axes of a map at resolution ``r`` (height and width,
+or steps), ``C`` channels, ``F`` weights.
 
-As ``tape``, whose schedule, buffers and reverse pass these are, but a node is a
-convolution whose numbers are data: the branch computes nothing but the product by one
-kernel, for so many output channels; bias, activation, dropout and the mask of a bucket
-follow in code that all branches share. Edges have a weight a group, since tasks
-soft-merge by scales of their own.
+As ``tape``, whose schedule, buffers and reverse pass these are, but a node is a layer
+whose numbers are data: the branch computes nothing but the product by one kernel, for
+so many output channels, or a recurrent layer; bias, activation, dropout and the mask of
+a bucket follow in code that all branches share. What layers there are, and how maps are
+pooled, is a ``LayerSet``: of images, or of sequences with a mask of the steps that are
+there. Edges have a weight a group, since tasks soft-merge by scales of their own.
 
 Activations are one formula of three numbers, ``a z`` above 0 and ``b (e^z - 1) + c z``
 below, so that the output tells the slope. Dropout's mask is drawn again in the backward
@@ -27,23 +29,18 @@ from evojax_mtl.architectures.schedule import Schedule
 from evojax_mtl.architectures.table import INPUT
 from evojax_mtl.networks.activations import activate, coefficients, slope
 from evojax_mtl.networks.batching import batchable
-from evojax_mtl.networks.convolution import (
-    conv_forward,
-    conv_input_gradient,
-    conv_kernel_gradient,
-)
 from evojax_mtl.networks.dropout import (
     LEVELS,
     dropout_seed,
     keep_threshold,
     seeded_dropout,
 )
-from evojax_mtl.networks.layer_weights import Channels, Layout
-from evojax_mtl.networks.pooling import max_pool, max_pool_gradient
+from evojax_mtl.networks.layer_sets import Call, LayerSet, Mask
+from evojax_mtl.networks.layer_weights import Layout
 from evojax_mtl.networks.tape import at, pad_channels, put, zeros
 from evojax_mtl.pytrees import Pytree
 
-Buffers = list[Float[Array, "_ B _ _ C"]]
+Buffers = list[Float[Array, "_ B ... C"]]
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,11 @@ class LayerPlan:
     """What the executor is compiled for.
 
     Attributes:
-      channels: widths.
+      kinds: what layers there are.
       capacities: rows of each resolution's buffer.
     """
 
-    channels: Channels
+    kinds: LayerSet
     capacities: tuple[int, ...]
 
 
@@ -84,7 +81,11 @@ class Nodes(Pytree):
 
 
 def numbers(
-    network: Network, lies: Layout, rate: Float[Array, ""] | float = 1.0
+    network: Network,
+    lies: Layout,
+    rate: Float[Array, ""] | float = 1.0,
+    *,
+    kinds: LayerSet,
 ) -> Nodes:
     """The numbers of one network's nodes.
 
@@ -92,17 +93,20 @@ def numbers(
       network: the network.
       lies: its weights.
       rate: factor of the rates of dropout; 0 to evaluate.
+      kinds: what layers there are.
     """
     architecture, layers = network.architecture, network.layers
     merges = architecture.operation == MERGE
     count = merges.shape[0]
-    learned = architecture.edge & (architecture.source != INPUT)
+    learned = architecture.edge
+    if not kinds.learned_input:
+        learned = learned & (architecture.source != INPUT)
     passes = jnp.zeros(count, bool).at[architecture.target].max(learned)
     return Nodes(
         begin=lies.begin,
         slot=architecture.slot,
         filters=layers.filters,
-        biased=jnp.where(merges, 0, layers.filters),
+        biased=jnp.where(kinds.biased(network), layers.filters, 0),
         activation=coefficients(layers.activation),
         threshold=keep_threshold(layers.dropout * rate),
         merges=merges,
@@ -113,7 +117,7 @@ def numbers(
 def _spread(weight: Float[Array, "G"], row: Array) -> Array:
     """A weight a group as one an example."""
     each = jnp.repeat(weight, row.shape[0] // weight.shape[0])
-    return each[:, None, None, None]
+    return each.reshape(-1, *[1] * (row.ndim - 1))
 
 
 def _gather(buffer: Array, weights: Array, schedule: Schedule, node: Array) -> Array:
@@ -131,89 +135,27 @@ def _gather(buffer: Array, weights: Array, schedule: Schedule, node: Array) -> A
     )
 
 
-def _kernel(kernels: Array, begin: Array, shape: tuple[int, int, int]) -> Array:
-    side, inputs, outputs = shape
-    size = side * side * inputs * outputs
-    flat = jax.lax.dynamic_slice(
-        kernels, (begin,), (size,), allow_negative_indices=False
-    )
-    return flat.reshape(side, side, inputs, outputs)
-
-
-def _operations(plan: LayerPlan, r: int) -> list[tuple[int, int, int]]:
-    """The convolutions there are at a resolution: images are at the first alone."""
-    found = plan.channels.operations
-    return found if r == 0 else found[: len(found) // 2]
-
-
-def _forward(plan: LayerPlan, r: int, kernels: Array, begin: Array, kind: Array, x):
-    """The product of a node's kernel, or ``x`` itself for a merge."""
-
-    def convolve(shape, begin, x):
-        kernel = _kernel(kernels, begin, shape)
-        return pad_channels(conv_forward(x[..., : shape[1]], kernel), x.shape[-1])
-
-    convolutions = [partial(convolve, shape) for shape in _operations(plan, r)]
-    branches = [lambda begin, x: x, *convolutions]
-    return jax.lax.switch(kind, branches, begin, x)
-
-
-def _kernel_gradient(plan: LayerPlan, r: int, kind: Array, x, gradient):
-    """The kernel's gradient, padded to the largest kernel."""
-    largest = plan.channels.largest
-
-    def convolve(shape, x, gradient):
-        side, inputs, outputs = shape
-        found = conv_kernel_gradient(
-            x[..., :inputs], gradient[..., :outputs], (side, side)
-        ).ravel()
-        return jnp.pad(found, (0, largest - found.size))
-
-    convolutions = [partial(convolve, shape) for shape in _operations(plan, r)]
-    branches = [lambda x, gradient: jnp.zeros(largest, x.dtype), *convolutions]
-    return jax.lax.switch(kind, branches, x, gradient)
-
-
-def _input_gradient(
-    plan: LayerPlan, kernels: Array, begin: Array, kind: Array, passes: Array, gradient
-):
-    """The input's gradient, which nodes that read an image alone do not need."""
-
-    def convolve(shape, begin, gradient):
-        kernel = _kernel(kernels, begin, shape)
-        return conv_input_gradient(gradient[..., : shape[2]], kernel)
-
-    convolutions = [partial(convolve, shape) for shape in _operations(plan, 1)]
-    branches = [
-        lambda begin, gradient: jnp.zeros_like(gradient),
-        lambda begin, gradient: gradient,
-        *convolutions,
-    ]
-    return jax.lax.switch(jnp.where(passes, kind + 1, 0), branches, begin, gradient)
-
-
-def _sizes(plan: LayerPlan, inputs: Array) -> list[tuple[int, int]]:
-    height, width = inputs.shape[2:4]
-    return [(height >> r, width >> r) for r in range(len(plan.capacities))]
-
-
 def _forward_pass(
     plan: LayerPlan,
     params: dict[str, Array],
     weights: Float[Array, "PE G"],
-    inputs: Float[Array, "T B H W c"],
+    inputs: Float[Array, "T B *space c"],
+    mask: Mask,
     schedule: Schedule,
     nodes: Nodes,
     key: Array,
-) -> tuple[Float[Array, "P B h w C"], Buffers]:
+) -> tuple[Float[Array, "P B *coarsest C"], Buffers]:
     """Outputs of the networks, and the buffers that the backward pass needs."""
     buffers: Buffers = []
-    batch, channels = inputs.shape[1], plan.channels.map
+    kinds, resolutions = plan.kinds, len(plan.capacities)
+    batch, channels = inputs.shape[1], kinds.map
+    spaces = kinds.spaces(inputs.shape[2:-1], resolutions)
+    masks = kinds.masks(mask, resolutions)
     seeds = jax.vmap(dropout_seed, (None, 0))(key, schedule.identity)
     channel = jnp.arange(channels)
 
-    for r, (height, width) in enumerate(_sizes(plan, inputs)):
-        shape = (plan.capacities[r], batch, height, width, channels)
+    for r, space in enumerate(spaces):
+        shape = (plan.capacities[r], batch, *space, channels)
         buffer = zeros(shape, inputs.dtype, weights[:, 0], 2 * r)
 
         def bring(i, buffer, r=r):
@@ -221,16 +163,17 @@ def _forward_pass(
             if r == 0:
                 value = pad_channels(at(inputs, source), channels)
             else:
-                value = max_pool(at(buffers[r - 1], source))
+                value = kinds.pool(at(buffers[r - 1], source), masks[r - 1])
             return put(buffer, value, i)
 
         def apply(i, buffer, r=r):
             node = at(schedule.node, schedule.begin[r] + i)
             x = _gather(buffer, weights, schedule, node)
-            kind = at(schedule.operation, node)
-            z = _forward(plan, r, params["kernels"], at(nodes.begin, node), kind, x)
             bias = at(params["biases"], at(nodes.slot, node))
-            z = z + jnp.where(channel < at(nodes.biased, node), bias, 0)
+            call = _call(schedule, nodes, node)
+            z = kinds.forward(r, params["kernels"], bias, call, x, masks[r])
+            own = bias[:channels]
+            z = z + jnp.where(channel < at(nodes.biased, node), own, 0)
             y = activate(z, at(nodes.activation, node))
             y = jnp.where(channel < at(nodes.filters, node), y, 0)
             threshold = at(nodes.threshold, node)
@@ -247,6 +190,15 @@ def _forward_pass(
     return jax.lax.map(output, schedule.output), buffers
 
 
+def _call(schedule: Schedule, nodes: Nodes, node: Array) -> Call:
+    return Call(
+        kind=at(schedule.operation, node),
+        begin=at(nodes.begin, node),
+        filters=at(nodes.filters, node),
+        passes=at(nodes.passes, node),
+    )
+
+
 def _drop(y: Array, seed: Array, threshold: Array) -> Array:
     return jax.lax.cond(
         threshold < LEVELS,
@@ -260,17 +212,21 @@ def _backward_pass(
     plan: LayerPlan,
     params: dict[str, Array],
     weights: Float[Array, "PE G"],
+    inputs: Float[Array, "T B *space c"],
+    mask: Mask,
     schedule: Schedule,
     nodes: Nodes,
     key: Array,
     buffers: Buffers,
-    gradient: Float[Array, "P B h w C"],
-) -> tuple[dict[str, Array], Float[Array, "PE G"]]:
-    """Gradients of kernels, biases and edge weights."""
+    gradient: Float[Array, "P B *coarsest C"],
+) -> tuple[dict[str, Array], Float[Array, "PE G"], Any]:
+    """Gradients of weights, of edge weights, and of inputs that are learned."""
     last, groups = len(buffers) - 1, weights.shape[1]
+    kinds = plan.kinds
+    masks = kinds.masks(mask, len(buffers))
+    channels = kinds.map
     seeds = jax.vmap(dropout_seed, (None, 0))(key, schedule.identity)
-    channel = jnp.arange(plan.channels.map)
-    kernels = params["kernels"]
+    channel = jnp.arange(channels)
 
     def cleared(r):
         return zeros(buffers[r].shape, buffers[r].dtype, weights[:, 0], 2 * r + 1)
@@ -321,23 +277,25 @@ def _backward_pass(
             y = y * (threshold / LEVELS)
             dz = received * slope(y, at(nodes.activation, node))
             dz = jnp.where(channel < at(nodes.filters, node), dz, 0)
-            kind, begin = at(schedule.operation, node), at(nodes.begin, node)
-            slot = at(nodes.slot, node)
-            bias = jnp.where(channel < at(nodes.biased, node), dz.sum((0, 1, 2)), 0)
+            call, slot = _call(schedule, nodes, node), at(nodes.slot, node)
+            everywhere = tuple(range(dz.ndim - 1))
+            bias = jnp.where(channel < at(nodes.biased, node), dz.sum(everywhere), 0)
+            update, inner, dx = kinds.backward(
+                r, params["kernels"], at(params["biases"], slot), call, x, masks[r], dz
+            )
+            if inner is not None:
+                bias = inner.at[:channels].add(bias)
             biases = gradients["biases"]
             biases = put(biases, at(biases, slot) + bias, slot)
-            update = _kernel_gradient(plan, r, kind, x, dz)
             total = gradients["kernels"]
             sofar = jax.lax.dynamic_slice(
-                total, (begin,), update.shape, allow_negative_indices=False
+                total, (call.begin,), update.shape, allow_negative_indices=False
             )
             total = jax.lax.dynamic_update_slice(
-                total, sofar + update, (begin,), allow_negative_indices=False
+                total, sofar + update, (call.begin,), allow_negative_indices=False
             )
 
-            passes = at(nodes.passes, node)
-            dx = _input_gradient(plan, kernels, begin, kind, passes, dz)
-            g, edges = scatter(r, g, edges, node, dx, passes)
+            g, edges = scatter(r, g, edges, node, dx, call.passes)
             return g, {"kernels": total, "biases": biases}, edges
 
         carry = (g, gradients, edges)
@@ -347,12 +305,20 @@ def _backward_pass(
             def pull(i, below, r=r, g=g):
                 row, y = at(schedule.import_source[r], i), at(buffers[r], i)
                 x = at(buffers[r - 1], row)
-                dx = max_pool_gradient(x, y, at(g, i))
+                dx = kinds.pool_gradient(x, y, at(g, i), masks[r - 1])
                 total = at(below, row) + jax.lax.optimization_barrier(dx)
                 return put(below, total, row)
 
             g = jax.lax.fori_loop(0, schedule.imports[r], pull, cleared(r - 1))
-    return gradients, edges
+    if not kinds.learned_input:
+        return gradients, edges, None
+
+    def given(i, total):
+        own = at(g, i)[..., : inputs.shape[-1]]
+        return put(total, own, at(schedule.import_source[0], i))
+
+    given = jax.lax.fori_loop(0, schedule.imports[0], given, jnp.zeros_like(inputs))
+    return gradients, edges, given
 
 
 @lru_cache(maxsize=64)
@@ -361,16 +327,16 @@ def _differentiable(plan: LayerPlan) -> Any:
     backward = batchable(partial(_backward_pass, plan))
 
     @jax.custom_vjp
-    def run(params, weights, inputs, schedule, nodes, key):
-        return forward(params, weights, inputs, schedule, nodes, key)[0]
+    def run(params, weights, inputs, mask, schedule, nodes, key):
+        return forward(params, weights, inputs, mask, schedule, nodes, key)[0]
 
-    def run_forward(params, weights, inputs, schedule, nodes, key):
-        out, buffers = forward(params, weights, inputs, schedule, nodes, key)
-        return out, (params, weights, schedule, nodes, key, buffers)
+    def run_forward(*arguments):
+        out, buffers = forward(*arguments)
+        return out, (*arguments, buffers)
 
     def run_backward(saved, gradient):
-        gradients, edges = backward(*saved, gradient)
-        return gradients, edges, None, None, None, None
+        gradients, edges, given = backward(*saved, gradient)
+        return gradients, edges, given, None, None, None, None
 
     run.defvjp(run_forward, run_backward)
     return run
@@ -380,21 +346,25 @@ def execute_layers(
     plan: LayerPlan,
     params: dict[str, Array],
     weights: Float[Array, "PE G"],
-    inputs: Float[Array, "T B H W c"],
+    inputs: Float[Array, "T B *space c"],
     schedule: Schedule,
     nodes: Nodes,
     key: Array,
-) -> Float[Array, "P B h w C"]:
+    mask: Mask = None,
+) -> Float[Array, "P B *coarsest C"]:
     """What the decoders of all networks read.
 
     Args:
       plan: what is static.
       params: ``kernels`` and ``biases``, as ``layer_weights.initial`` makes them.
       weights: of every edge for each group of examples: soft-merge weights, or 1.
-      inputs: images, ``B`` a multiple of ``G``; they get no gradient.
+      inputs: images or sequences, ``B`` a multiple of ``G``; they get a gradient where
+        ``plan.kinds.learned_input``.
       schedule: work lists, made with ``plan.capacities`` and ``stems=False``.
       nodes: numbers of the nodes.
       key: dropout's.
+      mask: of sequences, of which there is one input, the steps that are there.
     """
     ordered = weights[schedule.edge_order]
-    return _differentiable(plan)(params, ordered, inputs, schedule, nodes, key)
+    run = _differentiable(plan)
+    return run(params, ordered, inputs, mask, schedule, nodes, key)

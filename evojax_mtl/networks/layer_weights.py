@@ -1,61 +1,22 @@
 """Weights of networks of layers: one array for all kernels, whatever their shapes.
 
 Shape legend: ``N`` nodes, ``F`` weights there is room for, ``C`` channels of a map,
-``M`` weights of the largest kernel.
+``G`` biases of a channel.
 
-Every slot of a network takes as much of the array as its kernel needs, one after the
-other, so that one capacity serves every mixture of kernels. The array ends with room
-for the largest kernel, because kernels' gradients are added padded to that size.
+Every slot of a network takes as much of the array as its layer needs, one after the
+other, so that one capacity serves every mixture of layers. The array ends with room
+for the largest layer, because kernels' gradients are added padded to that size.
 """
-
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from evojax_mtl.architectures.layers import (
-    INITIALIZERS,
-    KERNELS,
-    Network,
-    convolutions,
-    weighted,
-)
+from evojax_mtl.architectures.layers import INITIALIZERS, Network, weighted
+from evojax_mtl.networks.layer_sets import LayerSet
 from evojax_mtl.pytrees import Pytree
 
 HE = INITIALIZERS.index("he")
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Widths of what convolutions read and make.
-
-    Attributes:
-      image: channels of an image.
-      kernels: sides of the kernels that layers may have.
-      buckets: output channels, ascending; the last is that of every map.
-    """
-
-    image: int
-    kernels: tuple[int, ...]
-    buckets: tuple[int, ...]
-
-    @property
-    def map(self) -> int:
-        """Channels ``C`` of every map."""
-        return self.buckets[-1]
-
-    @property
-    def largest(self) -> int:
-        """Weights of the largest kernel, ``M``."""
-        return max(self.kernels) ** 2 * self.map**2
-
-    @property
-    def operations(self) -> list[tuple[int, int, int]]:
-        """Kernel side, input and output channels, by operation after the merge."""
-        found = convolutions(self.kernels, self.buckets)
-        return [(k, self.image if image else self.map, o) for k, o, image in found]
 
 
 class Layout(Pytree):
@@ -72,9 +33,9 @@ class Layout(Pytree):
     total: Int[Array, ""]
 
 
-def layout(network: Network, channels: Channels) -> Layout:
+def layout(network: Network, kinds: LayerSet) -> Layout:
     """Where a network's weights lie."""
-    sizes = jnp.asarray([0, *(k * k * i * o for k, i, o in channels.operations)])
+    sizes = jnp.asarray(kinds.sizes)
     size = jnp.where(weighted(network), sizes[network.architecture.operation], 0)
     ends = jnp.cumsum(size)
     begin = (ends - size)[network.architecture.slot]
@@ -95,27 +56,23 @@ def decay_of(network: Network, lies: Layout, capacity: int) -> Float[Array, "F"]
 
 
 def initial(
-    key: Array, network: Network, lies: Layout, channels: Channels, capacity: int
+    key: Array, network: Network, lies: Layout, kinds: LayerSet, capacity: int
 ) -> dict[str, Array]:
-    """Random kernels and zero biases.
+    """Random kernels and initial biases.
 
     Glorot uniform, or He uniform (deviation by inputs alone), as the network says;
     only channels that are not 0 count.
 
     Returns:
-      ``kernels``, ``(F,)``, and ``biases``, ``(N, C)``, by slot.
+      ``kernels``, ``(F,)``, and ``biases``, ``(N, GC)``, by slot.
     """
-    layers = network.layers
-    window = jnp.asarray(np.array(KERNELS) ** 2)[layers.kernel]
-    fan_in, fan_out = window * layers.inputs, window * layers.filters
+    node = owner(lies, capacity)
+    place = jnp.arange(capacity) - (jnp.cumsum(lies.size) - lies.size)[node]
+    fan_in, fan_out = kinds.fans(network, node, place)
     fans = jnp.where(network.initializer == HE, fan_in, fan_in + fan_out)
     limit = jnp.sqrt(6 / jnp.maximum(fans, 1).astype(jnp.float32))
     draws = jax.random.uniform(key, (capacity,), minval=-1.0)
-    nodes = layers.kernel.shape[0]
-    return {
-        "kernels": draws * limit[owner(lies, capacity)],
-        "biases": jnp.zeros((nodes, channels.map)),
-    }
+    return {"kernels": draws * limit, "biases": kinds.biases(network)}
 
 
 def bucket_sizes(filters: int, buckets: int) -> tuple[int, ...]:

@@ -194,3 +194,12 @@ class TextNetwork:
         gates = 4 if self.recurrent == "lstm" else 3
         recurrent = 2 * gates * width**2 + 4 * width
         return first + others + recurrent + self.tasks * (width + 1) * self.classes
+
+    def multiply_adds(self, width: Array | int, words: int) -> Array | int:
+        """Of a network of this width, for one text of so many words and one task."""
+        total, read = width * self.classes, self.dimensions
+        for layer in range(self.layers):
+            total += self.taps * read * width * (words >> layer)
+            read = width
+        gates = 4 if self.recurrent == "lstm" else 3
+        return total + 2 * gates * width**2 * (words >> self.layers)

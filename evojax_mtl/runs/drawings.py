@@ -94,18 +94,23 @@ def legend(modules: int) -> str:
 
 _SHORT = {
     "convolution": "C",
+    "conv1d": "C",
     "separable": "S",
     "dilated": "D",
     "identity": "id",
     "max": "max",
     "average": "avg",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "dropout": "drop",
 }
 
 
 def short_name(operation: str) -> str:
     """Of an operation: ``S5`` for ``separable_5x5``, ``C3``, ``max``, ``id``."""
     kind, *rest = operation.split("_")
-    size = rest[-1][0] if kind in ("separable", "dilated", "convolution") else ""
+    sized = ("separable", "dilated", "convolution", "conv1d")
+    size = rest[-1][0] if kind in sized else ""
     return _SHORT.get(kind, kind) + size
 
 
@@ -201,7 +206,7 @@ def _node(node: dict[str, Any], centre: Point) -> str:
         label = short_name(str(node["name"]))
         if "filters" in node:
             told += (
-                f", {node['filters']} filters, {node['activation']}, "
+                f", {node['filters']} channels, {node['activation']}, "
                 f"dropout {node['dropout']:.2f}"
             )
     else:

@@ -55,7 +55,8 @@ class Settings:
     @property
     def form(self) -> Method:
         """The method on these tasks."""
-        return method_on(self.method, self.tasks)
+        search = getattr(self.config, "search", None)
+        return method_on(self.method, self.tasks, search)
 
     @property
     def members(self) -> list[Member]:
@@ -88,7 +89,8 @@ class Settings:
                 f"config.json: found format {stored.get('format')}, must be {FORMAT}"
             )
         try:
-            method = method_on(stored["method"], stored["tasks"])
+            search = stored["config"].get("search")
+            method = method_on(stored["method"], stored["tasks"], search)
             config = method.config(**stored["config"])
             sweep = {name: tuple(vs) for name, vs in stored["sweep"].items()}
             names = [f.name for f in dataclasses.fields(cls)]

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from evojax_mtl.architectures.layers import Network
-from evojax_mtl.codeepneat_configs import CMSRConfig
 from evojax_mtl.evolution.neat import NEAT, Population
 from evojax_mtl.genomes import assembly
 from evojax_mtl.genomes.graphs import FIXED
@@ -32,21 +31,23 @@ class CMSR(CoDeepNEAT):
     """Coevolution of modules and routing; ``config`` is a ``CMSRConfig``."""
 
     method = "cmsr"
-    config: CMSRConfig
 
     def neat_of_tables(self) -> NEAT:
         """Blueprints, in one species."""
         config = self.config
-        genes = assembly.network_genes(self.filters, config.learning_range)
         return NEAT(
             assembly.node_space(config.places),
-            Space(genes),
+            Space(self.genes()),
             nodes=FIXED + config.nodes,
             edges=3 * config.nodes + 2,
             target=1,
             species=1,
             elites=config.elites,
         )
+
+    def genes(self) -> tuple:
+        """Global hyperparameters of a blueprint."""
+        return assembly.network_genes(self.filters, self.config.learning_range)
 
     def rounds(self, key: Array) -> Any:
         """So that one node and these are ``initial_nodes`` on average."""

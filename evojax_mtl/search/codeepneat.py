@@ -38,10 +38,12 @@ import numpy as np
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float
 
+from evojax_mtl.architectures.layers import Network
 from evojax_mtl.compiling import BRIEF, HASTY, Options
 from evojax_mtl.evaluation.assembled_training import Training, score, train_or_score
 from evojax_mtl.evaluation.training import no_tally
 from evojax_mtl.evolution import neat
+from evojax_mtl.evolution.front import Front
 from evojax_mtl.evolution.neat import Rates
 from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.search.codeepneat_description import describe
@@ -91,7 +93,7 @@ class CoDeepNEAT(Populations):
         slots = np.array(self.slots())
         # a slot has a layer or two, a final one, and what comes from above
         rows = tuple(int(r) for r in 4 * slots + 1)
-        weights = (int(slots.sum()) // 2 + 2) * self.channels.largest
+        weights = (int(slots.sum()) // 2 + 2) * self.kinds.largest
         return self._initial(key, hyperparameters, rows, weights)
 
     def _initial(
@@ -127,7 +129,7 @@ class CoDeepNEAT(Populations):
             assembled=assembled,
             network=first,
             params=params,
-            optimizer=self.transformation.init(params),
+            optimizer=self.transformation().init(params),
             tally=no_tally(self.tasks),
             evolved={name: jnp.zeros((), kind) for name, kind in EVOLVED.items()},
             tallied=jnp.zeros(3),
@@ -139,28 +141,17 @@ class CoDeepNEAT(Populations):
                 jnp.full(config.finalists, NONE, jnp.float32),
             ),
             best=Found(params, first, nobody),
+            front=self.no_front(first),
             progress=jnp.int32(0),
             final=jnp.int32(_NEVER),
             rows=rows,
             weights=weights,
         )
 
-    def model(self, rows: tuple[int, ...], weights: int) -> AssembledNetworks:
-        """What runs any network within these capacities."""
-        return AssembledNetworks(
-            channels=self.channels,
-            rows=rows,
-            weights=weights,
-            links=self.links(),
-            tasks=self.tasks,
-            classes=max(self.classes),
-            size=self.size,
-        )
-
     def _span(self, data: Dataset) -> int:
         """Ticks of one network."""
         batches = data.batches(VALIDATION, self.config.batch)
-        return self.config.iterations + batches
+        return self.iterations + batches
 
     def ticks(self, data: Dataset) -> int:
         """Of each network training iterations, then validation batches."""
@@ -170,7 +161,7 @@ class CoDeepNEAT(Populations):
         """See ``Search.phases``."""
         span, found = self._span(data), []
         for n in range(self.config.networks):
-            found.append(("training", n * span + self.config.iterations))
+            found.append(("training", n * span + self.iterations))
             found.append(("evaluation", (n + 1) * span))
         return tuple(found)
 
@@ -207,7 +198,7 @@ class CoDeepNEAT(Populations):
         start: Array,
         stop: Array,
     ) -> tuple[CoDeepNEATState, Metrics]:
-        config, span, iterations = self.config, self._span(data), self.config.iterations
+        config, span, iterations = self.config, self._span(data), self.iterations
         model = self.model(state.rows, state.weights)
         key = jax.random.fold_in(state.key, state.generation)
 
@@ -222,6 +213,7 @@ class CoDeepNEAT(Populations):
                 state,
             )
             lists = model.lists(state.network)
+            transformation = self.transformation(state.network)
 
             def run(i, sofar):
                 batch_key, step_key = jax.random.split(jax.random.fold_in(own, i + 1))
@@ -233,10 +225,11 @@ class CoDeepNEAT(Populations):
                 )
                 return train_or_score(
                     model,
-                    self.transformation,
+                    transformation,
                     lists,
                     self._learning_rate(state, hyperparameters, n, i),
                     sofar,
+                    self.examples(batch, data),
                     batch,
                     data.targets,
                     step_key,
@@ -249,7 +242,7 @@ class CoDeepNEAT(Populations):
             state = state.replace(**sofar._asdict())
             state = jax.lax.cond(
                 end == span,
-                lambda state: self._measured(state, n),
+                lambda state: self._measured(state, n, data),
                 lambda state: state,
                 state,
             )
@@ -272,11 +265,32 @@ class CoDeepNEAT(Populations):
         """Of an iteration: decays in final training, after so many epochs and again."""
         config = self.config
         _, before, final = self._turn(state, n)
-        examples = (before * config.iterations + iteration) * config.batch
+        examples = (before * self.iterations + iteration) * config.batch
         past = jnp.floor(examples / self.mean_train / config.decay_epochs)
         decay = jnp.where(final, 0.1 ** jnp.clip(past, 0, 2), 1.0)
         rate = hyperparameters["learning_rate"] * state.network.learning_rate
         return rate * decay
+
+    # What a method with two objectives adds.
+
+    def no_front(self, network: Network) -> Front | None:
+        """The front before any network; ``network`` gives the shapes."""
+        return None
+
+    def noted(
+        self,
+        state: CoDeepNEATState,
+        n: Array,
+        fitness: Array,
+        sound: Array,
+        data: Any,
+    ) -> CoDeepNEATState:
+        """The state after network ``n`` was measured: what it costs, the front."""
+        return state
+
+    def told(self, state: CoDeepNEATState) -> Metrics:
+        """Further metrics."""
+        return {}
 
     def step(
         self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Dataset
@@ -306,14 +320,14 @@ class CoDeepNEAT(Populations):
             network=network,
             params=jax.tree.map(pick, state.params, params),
             optimizer=jax.tree.map(
-                pick, state.optimizer, self.transformation.init(params)
+                pick, state.optimizer, self.transformation().init(params)
             ),
             tally=no_tally(self.tasks),
             tallied=jnp.where(first, 0, state.tallied),
             champion=jnp.where(first, NONE, state.champion),
         )
 
-    def _measured(self, state: CoDeepNEATState, n: Array) -> CoDeepNEATState:
+    def _measured(self, state: CoDeepNEATState, n: Array, data: Any) -> CoDeepNEATState:
         """The state with what network ``n`` came to."""
         tally, final = state.tally, self._turn(state, n)[2]
         sound = tally.finite.all()
@@ -328,6 +342,7 @@ class CoDeepNEAT(Populations):
         )
         entering = jnp.where(final | ~sound, NONE, mean)
         failed = jnp.stack([tally.loss, tally.skipped, ~sound]).astype(jnp.float32)
+        state = self.noted(state, n, mean, sound, data)
         measured = state.assembled.fitness.at[n].set(mean)
         return state.replace(
             assembled=state.assembled.replace(fitness=measured),
@@ -367,11 +382,12 @@ class CoDeepNEAT(Populations):
             "kept": jnp.maximum(state.best.fitness, 0),
             "mean_fitness": fitness.mean(),
             "least_fitness": fitness.min(),
-            "loss": loss / (config.networks * config.iterations * self.tasks),
+            "loss": loss / (config.networks * self.iterations * self.tasks),
             "skipped_steps": skipped.astype(jnp.int32),
             "nonfinite": failed.astype(jnp.int32),
             "evaluations": config.networks,
             "final_training": (~searching).astype(jnp.int32),
+            **self.told(state),
             **state.evolved,
         }
 
@@ -398,7 +414,9 @@ class CoDeepNEAT(Populations):
 
         def add(i, tally):
             batch = data.batch_at(TEST, i, size)
-            return score(model, lists, state.params, batch, data.targets, tally)
+            examples = self.examples(batch, data)
+            params = state.params
+            return score(model, lists, params, examples, batch, data.targets, tally)
 
         batches, begin = data.batches(TEST, size), no_tally(self.tasks)
         tally = jax.lax.fori_loop(0, batches, add, begin)

@@ -8,11 +8,11 @@ import numpy as np
 from evojax_mtl.architectures.layers import (
     ACTIVATIONS,
     INITIALIZERS,
-    KERNELS,
     MERGE,
     Network,
 )
 from evojax_mtl.architectures.table import INPUT, OUTPUT
+from evojax_mtl.networks.layer_sets import LayerSet
 from evojax_mtl.search.description import merge_shares
 
 _ENDS = {INPUT: "input", OUTPUT: "output"}
@@ -20,17 +20,15 @@ _ENDS = {INPUT: "input", OUTPUT: "output"}
 
 def describe(search: Any, state: Any) -> dict[str, Any]:
     """``Search.describe`` of a ``CoDeepNEAT``; ``state`` is on the host."""
-    found = float(np.mean(state.best.fitness)) > -1
-    held = (state.best.params, state.best.network)
-    params, network = held if found else (state.params, state.network)
-    params, network = jax.tree.map(np.asarray, (params, network))
-    modules, kinds = _modules(network)
+    params, network = kept(state)
+    model = search.model(state.rows, state.weights)
+    modules, kinds = _modules(search.kinds, network)
     routings = [
         {"name": name, **_routing(search, network, scales, kinds)}
         for name, scales in zip(search.names, params["merge"], strict=True)
     ]
     return {
-        "parameters": _parameters(search, params, network),
+        "parameters": int(model.parameters(network, sum(search.classes))),
         "learning_rate_factor": float(network.learning_rate),
         "initializer": INITIALIZERS[int(network.initializer)],
         "networks": routings,
@@ -38,12 +36,27 @@ def describe(search: Any, state: Any) -> dict[str, Any]:
     }
 
 
-def _layers(network: Network, nodes: np.ndarray) -> list[dict[str, Any]]:
+def kept(state: Any) -> tuple[Any, Network]:
+    """Weights and network of the result; ``state`` is on the host."""
+    found = float(np.mean(state.best.fitness)) > -1
+    held = (state.best.params, state.best.network)
+    held = held if found else (state.params, state.network)
+    return jax.tree.map(np.asarray, held)
+
+
+def _layers(
+    kinds: LayerSet, network: Network, nodes: np.ndarray
+) -> list[dict[str, Any]]:
     layers, found = network.layers, []
     for node in nodes:
+        number = int(layers.kernel[node])
+        name = kinds.names[number]
+        *_, window = name.partition("_")
+        kernel = {"kernel": int(window[0])} if window else {}
         found.append(
-            {
-                "kernel": KERNELS[int(layers.kernel[node])],
+            {"operation": number, "name": name}
+            | kernel
+            | {
                 "activation": ACTIVATIONS[int(layers.activation[node])],
                 "filters": int(layers.filters[node]),
                 "dropout": round(float(layers.dropout[node]), 4),
@@ -53,7 +66,9 @@ def _layers(network: Network, nodes: np.ndarray) -> list[dict[str, Any]]:
     return found
 
 
-def _modules(network: Network) -> tuple[list[dict[str, Any]], dict[int, int]]:
+def _modules(
+    kinds_of_layers: LayerSet, network: Network
+) -> tuple[list[dict[str, Any]], dict[int, int]]:
     """The different modules, and which of them each slot holds."""
     architecture = network.architecture
     convolves = architecture.active & (architecture.operation > MERGE)
@@ -63,7 +78,7 @@ def _modules(network: Network) -> tuple[list[dict[str, Any]], dict[int, int]]:
         nodes = np.flatnonzero((network.module == held) & convolves)
         number = {int(node): i + 2 for i, node in enumerate(nodes[:-1])}
         number[int(nodes[-1])] = len(nodes) + 1
-        layers = _layers(network, nodes)
+        layers = _layers(kinds_of_layers, network, nodes)
         edges = []
         for source, target, edge in zip(
             architecture.source, architecture.target, architecture.edge, strict=True
@@ -86,13 +101,7 @@ def _module(
         {"id": OUTPUT, "kind": "output"},
     ]
     for i, layer in enumerate(layers):
-        kernel = layer["kernel"]
-        name = f"convolution_{kernel}x{kernel}"
-        operation = KERNELS.index(kernel)
-        nodes.append(
-            {"id": i + 2, "kind": "operation", "operation": operation, "name": name}
-            | layer
-        )
+        nodes.append({"id": i + 2, "kind": "operation"} | layer)
     joined = [{"source": source, "target": target} for source, target in edges]
     joined.append({"source": len(layers) + 1, "target": OUTPUT})
     return {"name": f"module M{number + 1}", "nodes": nodes, "edges": joined}
@@ -162,19 +171,3 @@ def _ends(network: Network) -> tuple[dict[int, int], dict[int, int]]:
         outside = inside & ~np.isin(architecture.source, nodes)
         reads[slot] = int(architecture.source[outside][0])
     return final, reads
-
-
-def _parameters(search: Any, params: Any, network: Network) -> int:
-    """Weights in use: kernels and biases, the scales of merges, decoders."""
-    architecture, layers = network.architecture, network.layers
-    own = np.arange(len(architecture.slot)) == architecture.slot
-    own &= architecture.active & (architecture.operation > MERGE)
-    sides = np.array(KERNELS)[layers.kernel]
-    each = layers.filters * (sides**2 * layers.inputs + 1)
-    features = params["heads"]["kernel"].shape[1]
-    heads = sum((features + 1) * classes for classes in search.classes)
-    target = architecture.target[: search.links()]
-    target = target[architecture.edge[: search.links()]]
-    counts = np.bincount(target)
-    merges = int(counts[counts > 1].sum())
-    return int(each[own].sum()) + heads + search.tasks * merges

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
+from optax import GradientTransformation as Transformation
 
 from evojax_mtl.architectures.layers import Network, kernels_to
 from evojax_mtl.architectures.schedule import rows_bound
-from evojax_mtl.codeepneat_configs import CoDeepNEATConfig
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.optimizers import optimizer
 from evojax_mtl.evolution import neat
@@ -21,11 +21,13 @@ from evojax_mtl.evolution.neat import NEAT, Population, Rates
 from evojax_mtl.genomes import assembly
 from evojax_mtl.genomes.graphs import FIXED
 from evojax_mtl.genomes.hyperparameters import NO_GENES, Space
-from evojax_mtl.networks.layer_weights import Channels, bucket_sizes, layout
+from evojax_mtl.networks.assembled import AssembledNetworks
+from evojax_mtl.networks.image_layers import Channels
+from evojax_mtl.networks.layer_sets import LayerSet
+from evojax_mtl.networks.layer_weights import bucket_sizes, layout
 from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState
-from evojax_mtl.tasks.dataset import Dataset
 
-_DECAY = (1e-9, 1e-3)
+DECAY = (1e-9, 1e-3)
 """Range of L2 regularisation (Liang 2019, Table 3)."""
 
 _TRIES = 10
@@ -54,28 +56,14 @@ class Populations:
     method: str
     config: Any
 
-    def __init__(self, config: CoDeepNEATConfig, data: Dataset) -> None:
+    def __init__(self, config: Any, data: Any) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
         self.config = config
         self.tasks, self.names = data.tasks, data.names
         self.classes = tuple(int(c) for c in np.asarray(data.classes))
-        self.size: tuple[int, int] = tuple(data.images.shape[2:4])  # type: ignore
-        image = int(data.images.shape[4])
-        if min(self.size) < 4:
-            raise UserError(f"images: found {self.size} pixels, must be at least 4 x 4")
-        if config.filters < image:
-            raise UserError(
-                f"--filters: found {config.filters}, must be at least the {image} "
-                "channels of the images"
-            )
-        buckets = bucket_sizes(config.filters, config.buckets)
-        kernels = kernels_to(config.largest_kernel)
-        self.channels = Channels(image, kernels, buckets)
-        self.maps = assembly.Maps(self.size, image, kernels, buckets, config.depth)
-        self.filters = (config.fewest_filters, config.filters)
-        self.layers = assembly.layer_space(
-            kernels, self.filters, config.most_dropout, _DECAY
-        )
+        self.mean_train = float(np.mean(np.asarray(data.sizes)[0]))
+        self.iterations = self.training(data)
+        self.read_shapes(data)
         self.module_neat = NEAT(
             self.layers,
             self.module_genes(),
@@ -87,8 +75,68 @@ class Populations:
             tries=_TRIES,
         )
         self.table_neat = self.neat_of_tables()
-        self.transformation = optimizer(config.optimizer)
-        self.mean_train = float(np.mean(np.asarray(data.sizes)[0]))
+
+    # What a kind of data defines; images by default.
+
+    def training(self, data: Any) -> int:
+        """Training iterations of a network."""
+        return self.config.iterations
+
+    def read_shapes(self, data: Any) -> None:
+        """Sets ``size``, ``kinds``, ``maps``, ``filters`` and ``layers``."""
+        config = self.config
+        self.size: tuple[int, ...] = tuple(data.images.shape[2:4])
+        image = int(data.images.shape[4])
+        if min(self.size) < 4:
+            raise UserError(f"images: found {self.size} pixels, must be at least 4 x 4")
+        if config.filters < image:
+            raise UserError(
+                f"--filters: found {config.filters}, must be at least the {image} "
+                "channels of the images"
+            )
+        buckets = bucket_sizes(config.filters, config.buckets)
+        kernels = kernels_to(config.largest_kernel)
+        self.kinds: LayerSet = Channels(image, kernels, buckets)
+        self.maps = assembly.Maps(self.size, image, kernels, buckets, config.depth)
+        self.filters = (config.fewest_filters, config.filters)
+        self.layers: Space = assembly.layer_space(
+            kernels, self.filters, config.most_dropout, DECAY
+        )
+
+    def model(self, rows: tuple[int, ...], weights: int) -> AssembledNetworks:
+        """What runs any network within these capacities."""
+        return AssembledNetworks(
+            kinds=self.kinds,
+            rows=rows,
+            weights=weights,
+            links=self.links(),
+            tasks=self.tasks,
+            classes=max(self.classes),
+            size=self.size,
+        )
+
+    def examples(self, batch: Any, data: Any) -> Any:
+        """What the model reads of a batch."""
+        return batch.images
+
+    def transformation(self, network: Network | None = None) -> Transformation:
+        """The optimiser of a network; its state depends on none."""
+        return optimizer(self.config.optimizer)
+
+    # What is selected for; the fitness alone by default.
+
+    def cost(self, network: Network) -> Float[Array, ""]:
+        """Of a network before it is measured, to be small."""
+        return jnp.zeros(())
+
+    def scores(
+        self,
+        fitness: Float[Array, "P"],
+        cost: Float[Array, "P"],
+        species: Int[Array, "P"],
+    ) -> Float[Array, "P"] | None:
+        """What ranks individuals within their species; None for the fitness."""
+        return None
 
     # What a method defines.
 
@@ -136,26 +184,34 @@ class Populations:
         """Both populations' next generation, and its networks."""
         config, assembled = self.config, state.assembled
         keys = jax.random.split(jax.random.fold_in(key, 0), 3)
-        fitness = attribute(
-            assembled.fitness,
+
+        def selected(key, settings, rates, population, *members):
+            fitness, cost = (
+                attribute(values, *members)
+                for values in (assembled.fitness, assembled.cost)
+            )
+            scores = self.scores(fitness, cost, population.species)
+            return neat.evolve(key, settings, rates, population, fitness, scores)
+
+        modules, report = selected(
+            keys[0],
+            self.module_neat,
+            rates,
+            state.modules,
             assembled.chosen,
             assembled.uses,
             state.modules.species,
             config.places,
         )
-        modules, report = neat.evolve(
-            keys[0], self.module_neat, rates, state.modules, fitness
-        )
-        fitness = attribute(
-            assembled.fitness,
+        tables, of_tables = selected(
+            keys[1],
+            self.table_neat,
+            self.table_rates(rates),
+            state.tables,
             assembled.table[:, None],
             jnp.ones((config.networks, 1), bool),
             jnp.zeros(config.tables, jnp.int32),
             1,
-        )
-        table_rates = self.table_rates(rates)
-        tables, of_tables = neat.evolve(
-            keys[1], self.table_neat, table_rates, state.tables, fitness
         )
         tables, repaired = self.repair(tables, modules.table.alive, report.moved)
         told = (
@@ -188,15 +244,17 @@ class Populations:
         def one(drawn):
             network, uses = self.assemble(modules, tables, *drawn)
             rows = rows_bound(network.architecture, self.maps.levels[-1] + 1)
-            weights = layout(network, self.channels).total
-            return network, uses, jnp.append(rows, weights)
+            weights = layout(network, self.kinds).total
+            cost = jnp.asarray(self.cost(network), jnp.float32)
+            return network, uses, jnp.append(rows, weights), cost
 
-        network, uses, needs = jax.lax.map(one, (chosen, table))
+        network, uses, needs, cost = jax.lax.map(one, (chosen, table))
         return Assembled(
             network=network,
             chosen=chosen,
             uses=uses,
             table=table,
             fitness=jnp.zeros(count),
+            cost=cost,
             needs=needs.max(0).astype(jnp.int32),
         )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.architectures.layers import Network
 from evojax_mtl.evaluation.training import Tally
+from evojax_mtl.evolution.front import Front
 from evojax_mtl.evolution.neat import Population
 from evojax_mtl.pytrees import Pytree, static
 
@@ -28,6 +29,7 @@ class Assembled(Pytree):
       uses: the species whose modules are in the network.
       table: the blueprint, or the table of global hyperparameters.
       fitness: mean over the tasks, as measured; 0 before.
+      cost: what is to be small besides; 0 where nothing is.
       needs: rows of each resolution, and weights, that the networks need at most.
     """
 
@@ -36,6 +38,7 @@ class Assembled(Pytree):
     uses: Bool[Array, "J S"]
     table: Int[Array, "J"]
     fitness: Float[Array, "J"]
+    cost: Float[Array, "J"]
     needs: Int[Array, "R+1"]
 
 
@@ -102,6 +105,8 @@ class CoDeepNEATState(Pytree):
       champion: fitness of the generation's best network so far, each task.
       finalists: the best of the whole search.
       best: the best trained network.
+      front: the networks of the whole search that no other dominates; None where there
+        is one objective alone.
       progress: generation of the last progress, from 1.
       final: generation in which the final training began early; a large number
         before.
@@ -123,6 +128,7 @@ class CoDeepNEATState(Pytree):
     champion: Float[Array, "T"]
     finalists: Finalists
     best: Found
+    front: Front | None
     progress: Int[Array, ""]
     final: Int[Array, ""]
     rows: tuple[int, ...] = static()

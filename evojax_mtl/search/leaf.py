@@ -1,421 +1,275 @@
-"""LEAF: the hyperparameters of a fixed network evolve (Liang 2019, 3.3 and 4.1).
+"""LEAF: architectures and hyperparameters of networks for texts evolve (Liang 2019).
 
-Shape legend: ``P`` individuals, ``F`` genes, ``T`` tasks, ``B`` texts, ``L`` words,
-``W`` widths there are.
+Shape legend: ``J`` networks of a generation, ``P`` modules or blueprints, ``T`` tasks,
+``B`` texts, ``L`` words, ``K`` networks that the front has room for.
 
-An individual is a table: learning rate, optimiser, width and activation of the layers,
-dropout, weight decay, scale of random weights. One generation:
+CoDeepNEAT, see ``codeepneat`` (Algorithm 1): modules of layers on sequences and
+blueprints of modules evolve side by side; blueprints carry the network's global
+hyperparameters, its learning rate, optimiser, width and scale of random weights. Every
+network is assembled, trained from random weights and measured on the validation split.
+Several tasks share the network; each has soft merges and a last layer of its own.
 
-1. each individual in turn: a network with random weights is trained for a fixed number
-   of iterations and scored on the whole validation split; the fitness is the mean
-   accuracy of the tasks;
-2. the strategy makes the next population (``evolution.strategies``).
+With two objectives the members of each species, modules and blueprints alike, rank by
+successive Pareto fronts of fitness and cost (Algorithms 2 and 3, ``evolution.pareto``),
+within a front by the first objective or, as an option, by the second. A module's or a
+blueprint's cost is the mean over the networks that contain it, as its fitness is. A
+network whose outputs are not finite has fitness 0 and the generation's highest cost.
+The front of all networks so far is told each generation, with its hypervolume: of
+accuracy from 0 to 1, and of the orders of magnitude saved against the largest network
+there can be; with one objective too, as the paper's Fig. 4 compares them.
 
-With two objectives species rank by Pareto fronts of fitness and size, Algorithms 2 and
-3. The best network of all generations is the result, with the weights that earned its
-fitness, as training it longer did not help (4.1). The front of all networks so far, of
-which a width has one at most, and its hypervolume are told each generation: of accuracy
-from 0 to 1, and the share of the widest network's weights that is saved.
+The best network of all generations by accuracy is the result, with the weights that
+earned its fitness, as training it longer did not help (4.1).
 
-Where the paper leaves room: it does not tell the network whose hyperparameters evolve,
-nor which these are beyond learning rate, training algorithm and preprocessing. The
-fitness there was the test split's, here it is the validation split's. Networks of
-several tasks share all but the last layer.
+Where the paper leaves room: see ``genomes.sequence_genes`` for the layers. Each
+module ends in a linear layer of one tap that is pooled after it, of as many units for
+all modules of a network, as in Liang 2018; what comes from fewer modules is pooled on
+to ``depth`` times in all, the paper's least number of pooling layers. Words' vectors
+pass a linear layer first, decoders read the mean over time. The fitness there was the
+test split's, here it is the validation split's.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_batching import sequential_vmap
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+from optax import GradientTransformation as Transformation
 
-from evojax_mtl.architectures.layers import ACTIVATIONS
-from evojax_mtl.compiling import BRIEF, HASTY
-from evojax_mtl.configs import fields_with
-from evojax_mtl.evaluation import text_training
+from evojax_mtl.architectures.layers import (
+    Network,
+    kernels_to,
+    sequence_layers,
+)
+from evojax_mtl.compiling import BRIEF
+from evojax_mtl.evaluation.latency import latency
 from evojax_mtl.evaluation.optimizers import chosen_optimizer
-from evojax_mtl.evolution.hypervolume import hypervolume
+from evojax_mtl.evaluation.text_training import measure_texts
+from evojax_mtl.evolution import pareto
+from evojax_mtl.evolution.front import Front, no_front
 from evojax_mtl.evolution.neat import Rates
-from evojax_mtl.evolution.strategies import find_strategy
-from evojax_mtl.genomes.hyperparameters import Choice, Integer, Real, Space
+from evojax_mtl.genomes import assembly
+from evojax_mtl.genomes.hyperparameters import Choice
+from evojax_mtl.genomes.sequence_genes import sequence_space
 from evojax_mtl.leaf_configs import LEAFConfig
+from evojax_mtl.networks.assembled_texts import AssembledTexts, Words
 from evojax_mtl.networks.layer_weights import bucket_sizes
-from evojax_mtl.networks.text_network import TextNetwork, Traits
-from evojax_mtl.search.leaf_state import LEAFState, Result
+from evojax_mtl.networks.sequence_layers import SequenceLayers
+from evojax_mtl.search.cmsr import CMSR
+from evojax_mtl.search.codeepneat_description import describe, kept
+from evojax_mtl.search.codeepneat_populations import DECAY
+from evojax_mtl.search.codeepneat_state import CoDeepNEATState
+from evojax_mtl.search.leaf_hyperparameters import EPOCHS, OPTIMIZERS
+from evojax_mtl.search.leaf_objectives import (
+    LONGEST,
+    front_metrics,
+    members,
+)
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.tasks.dataset import TRAIN, VALIDATION
-from evojax_mtl.tasks.text_dataset import TextDataset
-
-OPTIMIZERS = ("adam", "rmsprop", "sgd")
-INITIALIZERS = ("glorot", "he")
-DECAY = (1e-9, 1e-3)
-"""Range of the weight decay; Table 3's."""
-EPOCHS = 3
-"""Training of a network unless told otherwise (4.1)."""
-
-_FEW = 1000
-"""Training iterations a generation."""
+from evojax_mtl.tasks.text_dataset import TextBatch, TextDataset
 
 
-def table(config: LEAFConfig) -> Space:
-    """The genes of an individual; the learning rate is a factor of the config's."""
-    factor = config.learning_range
-    return Space(
-        (
-            Real("learning_rate_factor", 1 / factor, factor, "log"),
-            Choice("optimizer", OPTIMIZERS),
-            Integer("width", config.fewest_units, config.units),
-            Choice("activation", ACTIVATIONS),
-            Real("dropout", 0.0, config.most_dropout),
-            Real("decay", *DECAY, "log"),
-            Choice("initializer", INITIALIZERS),
-        )
-    )
-
-
-class LEAF:
-    """The search protocol on texts.
+class LEAF(CMSR):
+    """Coevolution of modules and blueprints of layers on sequences.
 
     Args:
       config: static choices.
       data: gives shapes, sizes and tasks; the arrays are passed to each call.
-
-    Raises:
-      UserError: there is no such strategy, or not for such a population.
     """
 
     method = "leaf"
+    config: LEAFConfig
+    compiler = BRIEF
 
-    def __init__(self, config: LEAFConfig, data: TextDataset) -> None:
-        """Reads the shapes."""
-        self.config = config
-        self.space = table(config)
-        self.strategy = find_strategy(
-            config.strategy, self.space, config.population, config.species
-        )
-        self.network = TextNetwork(
-            dimensions=data.table.shape[1],
-            tasks=data.tasks,
-            classes=data.max_classes,
-            layers=config.layers,
-            taps=config.taps,
-            recurrent=config.recurrent,
-            buckets=bucket_sizes(config.units, config.buckets),
-        )
-        epoch = data.batches(TRAIN, config.batch)
-        self.trained = config.iterations or EPOCHS * epoch
-        few = config.population * self.trained <= _FEW
-        # where there is little to run, compiling is what takes long
-        self.compiler = BRIEF | HASTY if few else BRIEF
-        self.widths = config.units - config.fewest_units + 1
-        self.names = data.names
+    # What texts define.
 
-    # The search protocol.
+    def training(self, data: TextDataset) -> int:
+        """As asked, or three epochs (4.1)."""
+        config = self.config
+        return config.iterations or EPOCHS * data.batches(TRAIN, config.batch)
 
-    def hyperparameters(self) -> Hyperparameters:
-        """Traced rates of the config; without those of NEAT where it does not act."""
-        names = fields_with(type(self.config), "traced")
-        if self.config.strategy != "neat":
-            names = ("learning_rate",)
-        return {name: getattr(self.config, name) for name in names}
+    def read_shapes(self, data: TextDataset) -> None:
+        """See ``Populations.read_shapes``."""
+        config, taps = self.config, kernels_to(self.config.largest_kernel)
+        buckets = bucket_sizes(config.units, config.buckets)
+        self.dimensions = int(data.table.shape[1])
+        self.size = (int(data.tokens.shape[1]),)
+        self.kinds = SequenceLayers(taps, buckets)
+        names = sequence_layers(taps)
+        self.maps = assembly.Maps(self.size, None, names, buckets, config.depth)
+        self.filters = (config.fewest_units, config.units)
+        self.layers = sequence_space(taps, self.filters, config.most_dropout, DECAY)
 
-    def init(
-        self, key: Array, hyperparameters: Hyperparameters, data: TextDataset
-    ) -> LEAFState:
-        """A population that no one has scored, and a random network as its best."""
-        key, strategy_key, weight_key = jax.random.split(key, 3)
-        individuals = self.config.population
-        strategy, values = self.strategy.init(strategy_key, individuals)
-        middle = jnp.full(self.space.size, 0.5, jnp.float32)
-        weights = self.network.init(weight_key, self._traits(middle))
-        nothing = jnp.zeros(self.network.tasks)
-        return LEAFState(
-            key=key,
-            generation=jnp.zeros((), jnp.int32),
-            strategy=strategy,
-            values=values,
-            scores=jnp.zeros((individuals, self.network.tasks)),
-            failed=jnp.zeros(individuals, bool),
-            losses=jnp.zeros(individuals),
-            skipped=jnp.zeros(individuals, jnp.int32),
+    def model(self, rows: tuple[int, ...], weights: int) -> AssembledTexts:
+        """What runs any network within these capacities."""
+        return AssembledTexts(
+            kinds=self.kinds,
+            rows=rows,
             weights=weights,
-            optimizer=chosen_optimizer(OPTIMIZERS, 0).init(weights),
-            tally=text_training.no_text_tally(self.network.tasks),
-            best=Result(middle, self.space.decode(middle), weights, nothing),
-            archive=jnp.full(self.widths, -jnp.inf, jnp.float32),
+            links=self.links(),
+            tasks=self.tasks,
+            classes=max(self.classes),
+            size=self.size,
+            dimensions=self.dimensions,
         )
 
-    def ticks(self, data: TextDataset) -> int:
-        """Of all individuals."""
-        return self.config.population * self._ticks_each(data)
+    def examples(self, batch: TextBatch, data: TextDataset) -> Words:
+        """The words' vectors, and which words are there."""
+        return Words(data.vectors(batch.tokens), batch.tokens > 0)
 
-    def phases(self, data: TextDataset) -> tuple[tuple[str, int], ...]:
-        """See ``Search.phases``: training and evaluation of one after the other."""
-        found, each = [], self._ticks_each(data)
-        for i in range(self.config.population):
-            found += [
-                ("training", i * each + self.trained),
-                ("evaluation", (i + 1) * each),
-            ]
-        return tuple(found)
+    def genes(self) -> tuple:
+        """Global hyperparameters: with an optimiser."""
+        return (*super().genes(), Choice("optimizer", OPTIMIZERS))
 
-    def advance(
+    def transformation(self, network: Network | None = None) -> Transformation:
+        """The optimiser that the network names."""
+        return chosen_optimizer(OPTIMIZERS, 0 if network is None else network.optimizer)
+
+    # What is selected for.
+
+    def cost(self, network: Network) -> Array:
+        """Parameters or operations; 0 where the time is measured later."""
+        model, outputs = self.model(self._rows, 0), sum(self.classes)
+        if self.config.secondary == "parameters":
+            return model.parameters(network, outputs)
+        if self.config.secondary == "flops":
+            return 2 * model.multiply_adds(network, outputs)
+        return jnp.zeros(())
+
+    @property
+    def _rows(self) -> tuple[int, ...]:
+        """As many resolutions as there are; of no capacity, to count with."""
+        return (0,) * (self.maps.levels[-1] + 1)
+
+    def most(self) -> float:
+        """Highest cost of a network that there can be."""
+        if self.config.secondary == "latency":
+            return LONGEST
+        config, units = self.config, self.config.units
+        layers = config.nodes * (config.layers + 1)
+        each = self.kinds.largest + 4 * units
+        if self.config.secondary == "flops":
+            each *= 2 * self.size[0]
+        return float((layers + 1) * each)
+
+    def scores(
         self,
-        state: LEAFState,
-        hyperparameters: Hyperparameters,
-        data: TextDataset,
-        start: Array | int,
-        stop: Array | int,
-    ) -> tuple[LEAFState, Metrics]:
-        """See ``Search.advance``; under ``jax.vmap`` one search after the other."""
-        arguments = (hyperparameters, data, jnp.asarray(start), jnp.asarray(stop))
-        return sequential_vmap(self._advance)(state, *arguments)
+        fitness: Float[Array, "P"],
+        cost: Float[Array, "P"],
+        species: Int[Array, "P"],
+    ) -> Float[Array, "P"] | None:
+        """Algorithm 2's ranking."""
+        if self.config.objective == "single":
+            return None
+        by_secondary = self.config.front_order == "secondary"
+        return pareto.scores(fitness, -cost, species, by_secondary=by_secondary)
 
-    def _advance(self, state, hyperparameters, data, start, stop):
-        tick = partial(self._tick, hyperparameters, data)
-        state = jax.lax.fori_loop(start, stop, tick, state)
-        metrics = self._metrics(state, stop, data)
-        ends = jnp.equal(stop, self.ticks(data))
-        evolve = partial(self._evolve, hyperparameters)
-        return jax.lax.cond(ends, evolve, lambda state: state, state), metrics
+    def evolve(
+        self, key: Array, state: CoDeepNEATState, rates: Rates
+    ) -> CoDeepNEATState:
+        """See ``Populations.evolve``; who failed counts as the most costly too."""
+        assembled = state.assembled
+        failed = assembled.fitness <= 0
+        cost = jnp.where(failed, assembled.cost.max(), assembled.cost)
+        assembled = assembled.replace(cost=cost)
+        return super().evolve(key, state.replace(assembled=assembled), rates)
 
-    def step(
-        self, state: LEAFState, hyperparameters: Hyperparameters, data: TextDataset
-    ) -> tuple[LEAFState, Metrics]:
-        """One whole generation."""
-        return self.advance(state, hyperparameters, data, 0, self.ticks(data))
+    def no_front(self, network: Network) -> Front:
+        """The front before any network."""
+        return no_front(network)
 
-    def grow(self, state: LEAFState) -> LEAFState:
-        """The same: no size changes."""
-        return state
-
-    def static(self, state: LEAFState) -> dict[str, Any]:
-        """No size changes."""
-        return {}
-
-    def restore_template(
+    def noted(
         self,
-        static: dict[str, Any],
-        hyperparameters: Hyperparameters,
+        state: CoDeepNEATState,
+        n: Array,
+        fitness: Array,
+        sound: Array,
         data: TextDataset,
-    ) -> LEAFState:
-        """The abstract initial state."""
-        key = jax.random.key(0)
-        return jax.eval_shape(lambda: self.init(key, hyperparameters, data))
+    ) -> CoDeepNEATState:
+        """The state with network ``n`` in the front, if it belongs there."""
+        assembled, front = state.assembled, state.front
+        assert front is not None
+        if self.config.secondary == "latency":
+            taken = self._latency(state, data)
+            cost = assembled.cost.at[n].set(taken)
+            assembled = assembled.replace(cost=cost)
+        fitness = jnp.where(sound, fitness, -jnp.inf)
+        front = front.entered(state.network, fitness, -assembled.cost[n])
+        return state.replace(assembled=assembled, front=front)
 
-    def final_state(self, state: LEAFState) -> LEAFState:
-        """The last state, which has the best network of all."""
-        return state
+    def _latency(self, state: CoDeepNEATState, data: TextDataset) -> Array:
+        """Of the network at hand on a validation batch (microseconds a text)."""
+        model = self.model(state.rows, state.weights)
+        lists = model.lists(state.network)
+        batch = data.batch_at(VALIDATION, 0, self.config.batch)
+        words = self.examples(batch, data)
+
+        def run(vectors):
+            words_then = words._replace(vectors=vectors)
+            return model.apply(state.params, lists, words_then, state.key, 0.0)
+
+        return latency(run, words.vectors) / batch.labels.size
+
+    def told(self, state: CoDeepNEATState) -> Metrics:
+        """The front of all networks so far, and the costs of this generation."""
+        assert state.front is not None
+        model = self.model(state.rows, state.weights)
+        return {
+            **front_metrics(state.front, self.most()),
+            "mean_cost": state.assembled.cost.mean(),
+            "parameters": model.parameters(state.best.network, sum(self.classes)),
+        }
+
+    # The result.
 
     def test(
-        self, state: LEAFState, hyperparameters: Hyperparameters, data: TextDataset
+        self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Any
     ) -> Float[Array, "T"]:
-        """Accuracy of the best network in each task, on the test split."""
+        """Accuracy of the result in each task, on the test split."""
         return self.measure(state, hyperparameters, data)["score"]
 
     def measure(
-        self, state: LEAFState, hyperparameters: Hyperparameters, data: TextDataset
+        self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Any
     ) -> Metrics:
         """``score``, accuracies, and ``auroc``, the mean area over the tasks."""
-        return sequential_vmap(self._test)(state, data)
+        return sequential_vmap(self._measure)(state, data)
 
-    def _test(self, state, data):
-        traits, size = self._traits(state.best.values), self.config.evaluation_batch
-        return text_training.measure_texts(
-            self.network, traits, state.best.weights, data, size
-        )
+    def _measure(self, state: CoDeepNEATState, data: TextDataset) -> Metrics:
+        state = self.final_state(state)
+        model = self.model(state.rows, state.weights)
+        lists = model.lists(state.network)
 
-    def describe(self, state: LEAFState) -> dict[str, Any]:
-        """The best table, and the front of all networks: see ``Search.describe``."""
-        best = self.named(state.best.genes)
-        front, most = [], -1.0
-        for index, fitness in enumerate(state.archive):
-            if fitness > most:
-                units = self.config.fewest_units + index
-                most = float(fitness)
-                front.append(
-                    {
-                        "width": units,
-                        "parameters": int(self.network.parameters(units)),
-                        "validation": most,
-                    }
-                )
-        return {
-            "parameters": int(self.network.parameters(best["width"])),
-            "hyperparameters": best,
-            "front": front,
-        }
+        def logits(batch):
+            words = self.examples(batch, data)
+            return model.apply(state.params, lists, words, state.key, 0.0)
 
-    def named(self, genes: dict[str, Any]) -> dict[str, Any]:
-        """A table on the host as it is read: numbers, and names of options."""
-        return {
-            gene.name: gene.options[int(genes[gene.name])]
-            if isinstance(gene, Choice)
-            else genes[gene.name].item()
-            for gene in self.space.genes
-        }
+        return measure_texts(logits, data, self.config.batch)
 
-    # The parts.
-
-    def _ticks_each(self, data: TextDataset) -> int:
-        return self.trained + data.batches(VALIDATION, self.config.evaluation_batch)
-
-    def _traits(self, values: Float[Array, "F"]) -> Traits:
-        genes = self.space.decode(values)
-        return Traits(
-            width=genes["width"],
-            activation=genes["activation"],
-            dropout=genes["dropout"],
-            he=genes["initializer"] == INITIALIZERS.index("he"),
-        )
-
-    def _tick(
-        self,
-        hyperparameters: Hyperparameters,
-        data: TextDataset,
-        tick: Array,
-        state: LEAFState,
-    ) -> LEAFState:
-        """An iteration or a validation batch of the individual whose turn it is."""
-        individual, turn = jnp.divmod(tick, self._ticks_each(data))
-        key = jax.random.fold_in(state.key, state.generation)
-        key = jax.random.fold_in(key, individual)
-        values = state.values[individual]
-        state = jax.lax.cond(
-            turn == 0, partial(self._begin, key, values), lambda state: state, state
-        )
-        key = jax.random.fold_in(key, turn)
-        state = jax.lax.cond(
-            turn < self.trained,
-            partial(self._train, key, values, hyperparameters, data),
-            partial(self._score, values, data, turn - self.trained),
-            state,
-        )
-        return jax.lax.cond(
-            turn == self._ticks_each(data) - 1,
-            partial(self._finish, individual, values),
-            lambda state: state,
-            state,
-        )
-
-    def _begin(
-        self, key: Array, values: Float[Array, "F"], state: LEAFState
-    ) -> LEAFState:
-        """Random weights, and nothing measured."""
-        weights = self.network.init(key, self._traits(values))
-        return state.replace(
-            weights=weights,
-            optimizer=chosen_optimizer(OPTIMIZERS, 0).init(weights),
-            tally=text_training.no_text_tally(self.network.tasks),
-        )
-
-    def _train(
-        self,
-        key: Array,
-        values: Float[Array, "F"],
-        hyperparameters: Hyperparameters,
-        data: TextDataset,
-        state: LEAFState,
-    ) -> LEAFState:
-        """One training iteration."""
-        sample_key, drop_key = jax.random.split(key)
-        genes = self.space.decode(values)
-        rate = hyperparameters["learning_rate"] * genes["learning_rate_factor"]
-        weights, optimizer, tally = text_training.train_text(
-            self.network,
-            chosen_optimizer(OPTIMIZERS, genes["optimizer"]),
-            self._traits(values),
-            (rate, genes["decay"]),
-            (state.weights, state.optimizer, state.tally),
-            data,
-            data.sample(sample_key, self.config.batch),
-            drop_key,
-        )
-        return state.replace(weights=weights, optimizer=optimizer, tally=tally)
-
-    def _score(
-        self,
-        values: Float[Array, "F"],
-        data: TextDataset,
-        index: Array,
-        state: LEAFState,
-    ) -> LEAFState:
-        """One validation batch."""
-        batch = data.batch_at(VALIDATION, index, self.config.evaluation_batch)
-        traits = self._traits(values)
-        tally = text_training.score_text(
-            self.network, traits, state.weights, data, batch, state.tally
-        )
-        return state.replace(tally=tally)
-
-    def _finish(
-        self, individual: Array, values: Float[Array, "F"], state: LEAFState
-    ) -> LEAFState:
-        """The individual's scores, and whether it is the best so far."""
-        tally = state.tally
-        scores = tally.scores
-        genes = self.space.decode(values)
-        best = Result(values, genes, state.weights, scores)
-        better = tally.finite & (scores.mean() > state.best.scores.mean())
-        width = genes["width"] - self.config.fewest_units
-        fitness = jnp.where(tally.finite, scores.mean(), -jnp.inf)
-        return state.replace(
-            scores=state.scores.at[individual].set(scores),
-            failed=state.failed.at[individual].set(~tally.finite),
-            losses=state.losses.at[individual].set(tally.losses),
-            skipped=state.skipped.at[individual].set(tally.skipped),
-            best=jax.tree.map(lambda a, b: jnp.where(better, a, b), best, state.best),
-            archive=state.archive.at[width].max(fitness),
-        )
-
-    def _evolve(self, hyperparameters: Hyperparameters, state: LEAFState) -> LEAFState:
-        """The next population."""
-        key = jax.random.fold_in(state.key, state.generation)
-        # beyond the individuals, whose keys these are
-        key = jax.random.fold_in(key, self.config.population)
-        secondary = None
-        if self.config.objective == "multi":
-            secondary = -self._share(self.space.decode(state.values)["width"])
-        names = ("mutate", "deviation", "crossover", "truncation")
-        rates = {name: hyperparameters.get(name, 0.0) for name in names}
-        strategy, values = self.strategy.evolve(
-            key,
-            Rates(add_node=0.0, add_connection=0.0, **rates),
-            state.strategy,
-            state.values,
-            jnp.where(state.failed, -jnp.inf, state.scores.mean(1)),
-            secondary,
-        )
-        return state.replace(
-            strategy=strategy, values=values, generation=state.generation + 1
-        )
-
-    def _share(self, width: Array) -> Array:
-        """Weights of networks, of those that the widest has."""
-        most = self.network.parameters(self.config.units)
-        return jnp.asarray(self.network.parameters(width)) / most
-
-    def _metrics(self, state: LEAFState, stop: Array, data: TextDataset) -> Metrics:
-        scored = jnp.arange(self.config.population) < stop // self._ticks_each(data)
-        done = jnp.maximum(scored.sum(), 1)
-
-        def total(values):
-            return jnp.sum(jnp.where(scored, values, 0))
-
-        fitness = state.scores.mean(1)
-        saved = 1 - self._share(self.config.fewest_units + jnp.arange(self.widths))
-        front = jnp.stack([state.archive, saved], 1)
-        steps = done * self.trained * self.network.tasks
-        return {
-            "validation": state.best.scores,
-            "loss": total(state.losses) / steps,
-            "best_of_generation": jnp.max(jnp.where(scored, fitness, 0)),
-            "mean_of_generation": total(fitness) / done,
-            "hypervolume": hypervolume(front, jnp.zeros(2)),
-            "parameters": self.network.parameters(state.best.genes["width"]),
-            "nonfinite": total(state.failed),
-            "skipped_steps": total(state.skipped),
-            "evaluations": self.config.population,
+    def describe(self, state: CoDeepNEATState) -> dict[str, Any]:
+        """The result, and the front of all networks: see ``Search.describe``."""
+        front, model = state.front, self.model(state.rows, state.weights)
+        assert front is not None
+        outputs, found = sum(self.classes), []
+        for place in members(front):
+            network = jax.tree.map(
+                lambda x, place=place: np.asarray(x[place]), front.items
+            )
+            held = np.unique(network.module[network.module >= 0])
+            found.append(
+                {
+                    "validation": float(front.primary[place]),
+                    "cost": float(-front.secondary[place]),
+                    "parameters": int(model.parameters(network, outputs)),
+                    "multiply_adds": int(model.multiply_adds(network, outputs)),
+                    "modules": len(held),
+                }
+            )
+        told = describe(self, state)
+        _, network = kept(state)
+        return told | {
+            "optimizer": OPTIMIZERS[int(network.optimizer)],
+            "front": found,
         }

@@ -14,7 +14,8 @@ from evojax_mtl.genomes.hyperparameters import Flag, Space
 from evojax_mtl.networks import layer_weights
 from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.networks.dropout import dropout, keep_threshold
-from evojax_mtl.networks.layer_weights import Channels, bucket_sizes
+from evojax_mtl.networks.image_layers import Channels
+from evojax_mtl.networks.layer_weights import bucket_sizes
 
 SIZE, TASKS, BATCH, FILTERS, CLASSES, ROWS = (8, 10), 2, 3, 6, 4, 2
 BUCKETS = bucket_sizes(FILTERS, 2)
@@ -23,7 +24,7 @@ SPACE = assembly.layer_space(KERNELS, (1, FILTERS), 0.5, (1e-3, 1e-1))
 NEAT = neat.NEAT(SPACE, Space((Flag("shared"),)), nodes=6, edges=10, species=4)
 TABLE = assembly.grid_space((1, FILTERS), 10.0, ROWS, MAPS.depth)
 MODEL = AssembledNetworks(
-    channels=Channels(1, KERNELS, BUCKETS),
+    kinds=Channels(1, KERNELS, BUCKETS),
     rows=(24, 24, 16),
     weights=20_000,
     links=ROWS * MAPS.depth,
@@ -144,7 +145,7 @@ def test_initial_kernels_are_those_of_flax(name):
         "glorot": nn.initializers.glorot_uniform,
         "he": nn.initializers.he_uniform,
     }
-    lies = layer_weights.layout(network, MODEL.channels)
+    lies = layer_weights.layout(network, MODEL.kinds)
     params = jax.jit(MODEL.init)(jax.random.key(2), network)["layers"]
     layers = network.layers
     for node in np.argsort(-lies.size)[:3]:
@@ -177,7 +178,7 @@ def test_what_is_compared_has_everything():
 
 def test_l2_weighs_each_kernel_by_its_own_strength():
     network = grown(jax.random.split(jax.random.key(SEED), 4)[0])
-    lies = layer_weights.layout(network, MODEL.channels)
+    lies = layer_weights.layout(network, MODEL.kinds)
     found = np.asarray(layer_weights.decay_of(network, lies, MODEL.capacity))
     expected = np.zeros_like(found)
     for node in np.flatnonzero(lies.size):

@@ -90,7 +90,7 @@ def test_l2_shrinks_kernels(cm):
         network = state.assembled.network.replace(layers=layers)
         begun = state.replace(assembled=state.assembled.replace(network=network))
         after, _ = cm.advance(begun, rates, stop=cm.search.config.iterations)
-        used = layer_weights.layout(after.network, cm.search.channels).total
+        used = layer_weights.layout(after.network, cm.search.kinds).total
         return np.abs(after.params["layers"]["kernels"][: int(used)]).mean()
 
     assert mean(10.0) < 0.5 * mean(0.0)
@@ -137,7 +137,7 @@ def test_growth_changes_nothing_but_capacities(cm):
         model = cm.search.model(held.rows, held.weights)
         params = model.init(jax.random.key(0), state.network)
         draws.append(params["layers"]["kernels"])
-    total = size - cm.search.channels.largest
+    total = size - cm.search.kinds.largest
     np.testing.assert_array_equal(draws[1][:total], draws[0][:total])
 
 

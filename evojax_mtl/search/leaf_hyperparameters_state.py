@@ -1,6 +1,6 @@
 """What changes in LEAF's search of hyperparameters.
 
-Shape legend: ``P`` individuals, ``F`` genes, ``T`` tasks, ``W`` widths there are.
+Shape legend: ``P`` individuals, ``F`` genes, ``T`` tasks.
 """
 
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.evaluation.text_training import TextTally
+from evojax_mtl.evolution.front import Front
 from evojax_mtl.pytrees import Pytree
 
 
@@ -43,7 +44,7 @@ class LEAFState(Pytree):
       optimizer: its moments.
       tally: of the individual at hand.
       best: of the whole search.
-      archive: best fitness of a network of each width; minus infinity for none.
+      front: the tables of all networks so far that no other dominates.
     """
 
     key: Array
@@ -58,7 +59,7 @@ class LEAFState(Pytree):
     optimizer: Any
     tally: TextTally
     best: Result
-    archive: Float[Array, "W"]
+    front: Front
 
     @property
     def params(self) -> Any:

@@ -1,0 +1,41 @@
+"""LEAF's two objectives: accuracy, and what is to be small (Liang 2019, 3.3).
+
+Shape legend: ``K`` networks that a front has room for.
+
+The second objective is the network's parameters, its floating-point operations for one
+text (two for each multiply-add), or the time that it takes for one text, measured.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from evojax_mtl.evolution.front import Front
+
+LONGEST = 1e6
+"""Latency of which nothing is saved (microseconds a text)."""
+
+
+def saved(cost: Float[Array, "K"], most: float) -> Float[Array, "K"]:
+    """What a cost is below the largest: 1 for a cost of 1, 0 for ``most``.
+
+    In orders of magnitude, since sizes of networks spread over several.
+    """
+    return 1 - jnp.log(jnp.maximum(cost, 1)) / np.log(max(most, 2))
+
+
+def front_metrics(front: Front, most: float) -> dict[str, Array]:
+    """The front by accuracy and cost, NaN where there is none, and its area."""
+    cost, there = -front.secondary, front.there
+    return {
+        "front_validation": jnp.where(there, front.primary, jnp.nan),
+        "front_cost": jnp.where(there, cost, jnp.nan),
+        "hypervolume": front.volume(saved(cost, most)),
+    }
+
+
+def members(front: Front) -> list[int]:
+    """Places of the front's members (on the host), the cheapest first."""
+    places = np.flatnonzero(np.asarray(front.primary) > -np.inf)
+    order = np.argsort(-np.asarray(front.secondary)[places], kind="stable")
+    return places[order].tolist()
