@@ -17,6 +17,17 @@ HASTY: Options = {
 """Half of the time or less; the kernels may take much longer. With level 0 compiling
 takes a little less still, and the kernels six times as long."""
 
+_FEW = 1000
+
+
+def in_haste(iterations: int) -> Options:
+    """``HASTY`` too where a generation has so few training iterations.
+
+    Then compiling is what takes long.
+    """
+    return BRIEF | HASTY if iterations <= _FEW else BRIEF
+
+
 ALONE: Options = {"xla_cpu_multi_thread_eigen": False}
 """A device keeps to one core. XLA splits the loops of a program over all cores, also
 where each core is a device of its own and the program runs on all of them: then each

@@ -323,6 +323,9 @@ _SMALL_NETWORKS = _TINY_NETWORKS | {
     "most_dropout": 0.5,
     "batch": 32,
     "learning_range": 5.0,
+    # few generations see networks grow too
+    "add_node": 0.2,
+    "add_connection": 0.1,
 }
 _LARGE_NETWORKS = _SMALL_NETWORKS | {
     "generations": 10,

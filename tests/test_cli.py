@@ -148,10 +148,11 @@ def help_of(capsys, *arguments):
 @pytest.mark.parametrize(
     "form",
     [form for method in METHODS.values() for form in method.forms],
-    ids=lambda form: f"{form.name}-{form.data}",
+    ids=lambda form: f"{form.name}-{form.search or form.data}",
 )
 def test_help_explains_every_field(form, capsys):
     line = ("run", form.name, "--tasks", form.tasks, "--scale", "smoke")
+    line += ("--search", form.search) if form.search else ()
     text = help_of(capsys, *line)
     for name, value in vars(form.configure("smoke")).items():
         assert f"--{name.replace('_', '-')}" in text

@@ -6,6 +6,8 @@ import pytest
 
 from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
 from evojax_mtl.commands import run
+from evojax_mtl.errors import UserError
+from evojax_mtl.leaf_configs import LEAFConfig
 from evojax_mtl.methods import METHODS, find_method, method_on
 from evojax_mtl.runs.settings import Settings
 from evojax_mtl.tabular_configs import EMTNASTableConfig, KTNASConfig, MTNASConfig
@@ -25,12 +27,30 @@ def test_the_tasks_pick_the_search(name):
 
 
 def test_a_name_alone_stands_for_one_search():
-    assert {name for name, method in METHODS.items() if method.other} == set(TWO)
+    several = {name for name, method in METHODS.items() if method.other}
+    assert several == {*TWO, "leaf"}
     for method in METHODS.values():
         assert all(form.name == method.name for form in method.forms)
-        assert len({form.data for form in method.forms}) == len(method.forms)
+        kinds = {(form.data, form.search) for form in method.forms}
+        assert len(kinds) == len(method.forms)
         assert method_on(method.name, method.tasks) is method
     assert method_on("ctr", "nasbench-toy") is METHODS["ctr"]
+
+
+@pytest.mark.parametrize("search", ["architecture", "hyperparameters"])
+def test_what_is_searched_picks_among_searches_on_texts(search):
+    words = ["--scale", "tiny", "--search", search]
+    settings, _ = run.read(find_method("leaf"), words)
+    assert settings.form.search == settings.config.search == search
+    assert method_on("leaf", "remarks", search).config is type(settings.config)
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_another_search_than_those_there_are_is_named():
+    with pytest.raises(UserError, match="hyperparameters"):
+        run.read(find_method("leaf"), ["--search", "weights"])
+    with pytest.raises(UserError, match="--search: found hyperparameters, must be"):
+        LEAFConfig(search="hyperparameters")
 
 
 @pytest.mark.parametrize("tasks", ["digits", "nasbench-toy"])

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_ROUND = 2**31
+_ROUND = 2**30
 _LONG = 1e9
 
 

@@ -143,6 +143,42 @@ def metric_curves(records: Sequence[Record], limit: int = 8) -> str:
         return _svg(figure, "metrics")
 
 
+def front_curves(records: Sequence[Record]) -> str:
+    """Pareto fronts: validation metric by cost, after the first and last generation.
+
+    A network reaches to the right as far as it is the best of its cost or less. Of
+    several runs the last fronts. Empty where there are none.
+    """
+    alone = len(records) == 1
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 3.5), layout="constrained")
+        axes = figure.subplots()
+        drawn = 0
+        for k, record in enumerate(records):
+            fronts = record.fronts if alone else record.fronts[-1:]
+            for f, (generation, cost, metric) in enumerate(fronts):
+                last = f + 1 == len(fronts)
+                name = f"generation {generation}"
+                axes.plot(
+                    cost,
+                    metric,
+                    color=COLORS[k % len(COLORS)] if last else "#b8c1cc",
+                    drawstyle="steps-post",
+                    linewidth=2.0 if last else 1.4,
+                    marker="o",
+                    markersize=5,
+                    label=name if alone else f"{record.label}, {name}",
+                )
+                drawn += len(cost)
+        if not drawn:
+            return ""
+        axes.set_xscale("log")
+        axes.set_xlabel(next(r.cost for r in records if r.fronts))
+        axes.set_ylabel("validation")
+        figure.legend(loc="outside right upper")
+        return _svg(figure, "front")
+
+
 def task_dots(records: Sequence[Record]) -> str:
     """Test metric of every task, one dot a run."""
     rows = {

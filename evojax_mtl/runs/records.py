@@ -14,6 +14,12 @@ import numpy as np
 from evojax_mtl.errors import UserError
 from evojax_mtl.runs.folder import RunFolder
 
+_COSTS = {
+    "parameters": "parameters",
+    "flops": "floating-point operations of one text",
+    "latency": "microseconds of one text",
+}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -78,6 +84,32 @@ class Record:
         """Validation metric of each task, mean over the searches, ``(G, T)``."""
         values = self.series("validation")
         return values.mean(1) if values.ndim == 3 else values
+
+    @property
+    def fronts(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """Pareto fronts after the first generation and the last one.
+
+        Of each the generation, and by ascending cost the members' costs and validation
+        metrics, ``(K,)``; of the first search where there are several. Empty for
+        methods with one objective.
+        """
+        told = [line for line in self.lines if "front_cost" in line]
+        found = []
+        for line in (told[:1] + told[-1:])[: len(told)]:
+            pair = (line["front_cost"], line["front_validation"])
+            cost, metric = (np.array(x, float) for x in pair)
+            if cost.ndim == 2:
+                cost, metric = cost[0], metric[0]
+            there = np.isfinite(cost)
+            order = np.argsort(cost[there], kind="stable")
+            found.append((line["generation"], cost[there][order], metric[there][order]))
+        return found
+
+    @property
+    def cost(self) -> str:
+        """What the second objective of the fronts is, in words."""
+        name = self.config.get("config", {}).get("secondary")
+        return _COSTS.get(name, "cost")
 
     def scalars(self) -> list[str]:
         """Metrics that are one number a search and tell something of their own."""

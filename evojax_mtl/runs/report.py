@@ -78,6 +78,7 @@ def _one(record: Record) -> list[str]:
         sections.heading(record),
         sections.figures(record),
         sections.curves([record]),
+        sections.fronts([record]),
         sections.sweep_table(record),
         sections.task_table([record]),
         sections.routings(record, "Routings found"),
@@ -92,6 +93,7 @@ def _several(records: Sequence[Record]) -> list[str]:
         f'<p class="sub">{escape(", ".join(record.label for record in records))}</p>',
         sections.comparison(records),
         sections.curves(records),
+        sections.fronts(records),
         sections.task_table(records),
     ]
     parts += [

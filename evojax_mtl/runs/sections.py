@@ -109,6 +109,33 @@ def curves(records: Sequence[Record]) -> str:
     )
 
 
+def fronts(records: Sequence[Record]) -> str:
+    """The Pareto fronts of methods with two objectives, and the networks on one."""
+    drawn = plots.front_curves(records)
+    if not drawn:
+        return ""
+    parts = [f"<h2>Pareto front</h2><div class='card'>{drawn}</div>"]
+    if len(records) == 1:
+        searches = records[0].best.get("searches", [records[0].best])
+        members = searches[0].get("front", [])
+        if members:
+            names = list(members[0])
+            rows = [
+                [
+                    fraction(member[name])
+                    if name == "validation"
+                    else f"{member[name]:,g}"
+                    if isinstance(member[name], float)
+                    else f"{member[name]:,}"
+                    for name in names
+                ]
+                for member in members
+            ]
+            head = [escape(name.replace("_", " ")) for name in names]
+            parts.append(f"<p></p>{table(head, rows)}")
+    return "".join(parts)
+
+
 def comparison(records: Sequence[Record]) -> str:
     """One row a run; the best mean test stands out."""
     names = [name for name, _ in _FIGURES[:-1]]

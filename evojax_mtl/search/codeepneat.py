@@ -54,8 +54,8 @@ from evojax_mtl.search.codeepneat_state import (
     Finalists,
     Found,
 )
-from evojax_mtl.search.protocol import Hyperparameters, Metrics
-from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
+from evojax_mtl.search.protocol import Dataset, Hyperparameters, Metrics
+from evojax_mtl.tasks.dataset import TEST, VALIDATION
 
 _NEVER = 1 << 30
 

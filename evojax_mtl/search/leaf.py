@@ -43,7 +43,7 @@ from evojax_mtl.architectures.layers import (
     kernels_to,
     sequence_layers,
 )
-from evojax_mtl.compiling import BRIEF
+from evojax_mtl.compiling import in_haste
 from evojax_mtl.evaluation.latency import latency
 from evojax_mtl.evaluation.optimizers import chosen_optimizer
 from evojax_mtl.evaluation.text_training import measure_texts
@@ -82,7 +82,11 @@ class LEAF(CMSR):
 
     method = "leaf"
     config: LEAFConfig
-    compiler = BRIEF
+
+    def __init__(self, config: LEAFConfig, data: TextDataset) -> None:
+        """Reads the shapes."""
+        super().__init__(config, data)
+        self.compiler = in_haste(config.networks * self.iterations)
 
     # What texts define.
 

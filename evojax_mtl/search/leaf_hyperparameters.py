@@ -30,7 +30,7 @@ from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
 
 from evojax_mtl.architectures.layers import ACTIVATIONS
-from evojax_mtl.compiling import BRIEF, HASTY
+from evojax_mtl.compiling import in_haste
 from evojax_mtl.configs import fields_with
 from evojax_mtl.evaluation import text_training
 from evojax_mtl.evaluation.optimizers import chosen_optimizer
@@ -53,9 +53,6 @@ DECAY = (1e-9, 1e-3)
 """Range of the weight decay; Table 3's."""
 EPOCHS = 3
 """Training of a network unless told otherwise (4.1)."""
-
-_FEW = 1000
-"""Training iterations a generation."""
 
 
 def table(config: LEAFHyperparameterConfig) -> Space:
@@ -105,9 +102,7 @@ class LEAFHyperparameters:
         )
         epoch = data.batches(TRAIN, config.batch)
         self.trained = config.iterations or EPOCHS * epoch
-        few = config.population * self.trained <= _FEW
-        # where there is little to run, compiling is what takes long
-        self.compiler = BRIEF | HASTY if few else BRIEF
+        self.compiler = in_haste(config.population * self.trained)
         self.words = int(data.tokens.shape[1])
         self.names = data.names
 

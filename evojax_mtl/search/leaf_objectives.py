@@ -25,12 +25,15 @@ def saved(cost: Float[Array, "K"], most: float) -> Float[Array, "K"]:
 
 
 def front_metrics(front: Front, most: float) -> dict[str, Array]:
-    """The front by accuracy and cost, NaN where there is none, and its area."""
-    cost, there = -front.secondary, front.there
+    """The front by ascending cost, NaN after its last member, and its hypervolume."""
+    cost = jnp.where(front.there, -front.secondary, jnp.nan)
+    # NaN come last
+    order = jnp.argsort(cost)
+    validation = jnp.where(front.there, front.primary, jnp.nan)
     return {
-        "front_validation": jnp.where(there, front.primary, jnp.nan),
-        "front_cost": jnp.where(there, cost, jnp.nan),
-        "hypervolume": front.volume(saved(cost, most)),
+        "front_validation": validation[order],
+        "front_cost": cost[order],
+        "hypervolume": front.volume(saved(-front.secondary, most)),
     }
 
 

@@ -27,7 +27,7 @@ TEXTS, LENGTH = 240, 6
 def labels() -> list[str]:
     """Every method, those of one name by the kind of their data too."""
     return [
-        f"{name}@{form.data}" if method.other else name
+        f"{name}@{form.search or form.data}" if method.other else name
         for name, method in METHODS.items()
         for form in method.forms
     ]
@@ -37,7 +37,8 @@ def entry_of(label: str) -> Method:
     """The method of a label; of a name alone its first form."""
     name, _, kind = label.partition("@")
     method = find_method(name)
-    return next((form for form in method.forms if form.data == kind), method)
+    kinds = (form for form in method.forms if kind in (form.data, form.search))
+    return next(kinds, method)
 
 
 SHARED = {

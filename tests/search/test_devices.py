@@ -20,8 +20,9 @@ from tests.search.cases import (
 )
 from tests.search.sharded import SEARCHES
 
-# cmsr is spread by the code of cm, and there is nothing else to it
-METHODS = [label for label in labels() if label != "cmsr"]
+# these are spread by the code of cm, and there is nothing else to it
+LIKE_CM = ("cmsr", "leaf@architecture")
+METHODS = [label for label in labels() if label not in LIKE_CM]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,14 @@ import optax
 import pytest
 
 from evojax_mtl.errors import UserError
-from evojax_mtl.leaf_configs import LEAFConfig
-from evojax_mtl.search.leaf import ACTIVATIONS, LEAF, OPTIMIZERS
+from evojax_mtl.leaf_configs import LEAFHyperparameterConfig
+from evojax_mtl.search.leaf_hyperparameters import (
+    ACTIVATIONS,
+    OPTIMIZERS,
+    LEAFHyperparameters,
+)
 from evojax_mtl.tasks.dataset import VALIDATION
+from tests.evolution.test_pareto import algorithm_3
 from tests.search.cases import assert_same_bits, compiled, data_of
 
 PLAIN = {
@@ -21,7 +26,7 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def case():
-    return compiled("leaf")
+    return compiled("leaf@hyperparameters")
 
 
 def fitness(state):
@@ -96,23 +101,18 @@ def test_the_best_of_all_generations_is_the_result(case):
 def test_the_front_of_all_networks_and_its_hypervolume(case):
     begun = case.init()
     state, metrics = case.run(0, 1)
-    widths = np.asarray(case.search.space.decode(begun.values)["width"])
+    widths = np.asarray(case.search.space.decode(begun.values)["width"]).tolist()
     config, network = case.search.config, case.search.network
-    expected = np.full(config.units - config.fewest_units + 1, -np.inf)
-    np.maximum.at(expected, widths - config.fewest_units, fitness(state))
-    np.testing.assert_allclose(state.archive, expected, rtol=1e-6)
+    accuracy = fitness(state).tolist()
+    cost = [network.parameters(width) for width in widths]
+    members = algorithm_3(range(len(cost)), accuracy, [-c for c in cost])[::-1]
     told = case.search.describe(jax.device_get(state))
-    area, most = 0.0, 0.0
-    for width in range(config.fewest_units, config.units + 1):
-        best = expected[width - config.fewest_units]
-        if best > most:
-            entry = told["front"].pop(0)
-            assert entry["width"] == width
-            assert entry["parameters"] == network.parameters(width)
-            share = network.parameters(width) / network.parameters(config.units)
-            area += (best - most) * (1 - share)
-            most = best
-    assert not told["front"]
+    assert [entry["width"] for entry in told["front"]] == [widths[i] for i in members]
+    assert [entry["cost"] for entry in told["front"]] == [cost[i] for i in members]
+    most, area, before = np.log(network.parameters(config.units)), 0.0, 0.0
+    for i in members:
+        area += (accuracy[i] - before) * (1 - np.log(cost[i]) / most)
+        before = accuracy[i]
     np.testing.assert_allclose(metrics["hypervolume"], area, rtol=1e-5)
 
 
@@ -152,13 +152,15 @@ def test_networks_that_all_fail_do_not_end_the_search(case):
 
 
 def search_of(**changes):
-    config = LEAFConfig(**LEAFConfig.presets["tiny"] | changes)
-    return LEAF(config, data_of("leaf").dataset(0))
+    config = LEAFHyperparameterConfig(
+        **LEAFHyperparameterConfig.presets["tiny"] | changes
+    )
+    return LEAFHyperparameters(config, data_of("leaf@hyperparameters").dataset(0))
 
 
 def test_with_two_objectives_the_smallest_of_equals_survive():
     search = search_of(objective="multi")
-    data, rates = data_of("leaf").dataset(0), search.hyperparameters()
+    data, rates = data_of("leaf@hyperparameters").dataset(0), search.hyperparameters()
     state = jax.jit(search.init)(jax.random.key(0), rates, data)
     strategy = state.strategy.replace(species=jnp.zeros_like(state.strategy.species))
     widths = search.space.decode(state.values)["width"]
@@ -178,7 +180,7 @@ def test_with_two_objectives_the_smallest_of_equals_survive():
 @pytest.mark.parametrize("strategy", ["CMA_ES", "SimpleGA"])
 def test_a_strategy_of_evosax_keeps_the_states_shapes(strategy):
     search = search_of(strategy=strategy)
-    data, rates = data_of("leaf").dataset(0), search.hyperparameters()
+    data, rates = data_of("leaf@hyperparameters").dataset(0), search.hyperparameters()
     assert list(rates) == ["learning_rate"]
     state = jax.eval_shape(search.init, jax.random.key(0), rates, data)
     after, _ = jax.eval_shape(search.step, state, rates, data)
