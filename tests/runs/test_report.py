@@ -9,6 +9,7 @@ import pytest
 from evojax_mtl.cli import main
 from evojax_mtl.runs.drawings import draw
 from evojax_mtl.runs.layout import layout
+from evojax_mtl.runs.records import read_records
 from tests.runs.fake import network
 from tests.runs.helpers import run
 
@@ -69,6 +70,42 @@ def test_report_of_a_run(two_runs):
         assert words in text
 
 
+def told_fronts(folder, fronts):
+    """Adds fronts to a run's lines of metrics, the last one to all that are left."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for k, line in enumerate(lines[1:]):
+        cost, validation = fronts[min(k, len(fronts) - 1)]
+        line |= {"front_cost": cost, "front_validation": validation}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_report_draws_the_first_and_the_last_front(two_runs):
+    first, last = [[300, None], [0.7, None]], [[90, 4000], [0.6, 0.8125]]
+    told_fronts(two_runs[0], [first, last])
+    # of a sweep those of each search
+    told_fronts(two_runs[1], [[[x, x] for x in first]])
+    best = json.loads((two_runs[0] / "best.json").read_text())
+    front = [{"validation": 0.8125, "cost": 4000.0, "parameters": 4000}]
+    (two_runs[0] / "best.json").write_text(json.dumps(best | {"front": front}))
+    records = read_records(two_runs)
+    generation, cost, validation = records[0].fronts[1]
+    assert (cost.tolist(), validation.tolist()) == (last[0], last[1])
+    assert records[1].fronts[0][1].tolist() == [300]
+    assert main(["report", str(two_runs[0])]) == 0
+    text = (two_runs[0] / "report.html").read_text()
+    Page(text)
+    for words in (
+        "Pareto front",
+        "generation 1<",
+        f"generation {generation}<",
+        "4,000",
+    ):
+        assert words in text
+    assert main(["report", *map(str, two_runs)]) == 0
+    assert "Pareto front" in (two_runs[0].parent / "report.html").read_text()
+
+
 def test_report_of_runs_side_by_side(two_runs, tmp_path, capsys):
     assert main(["report", *map(str, two_runs)]) == 0
     out = tmp_path / "report.html"
@@ -115,7 +152,7 @@ def test_report_draws_the_modules_that_networks_are_made_of(two_runs):
     text = (two_runs[0] / "report.html").read_text()
     page = Page(text)
     assert page.classes.count("routing") == 3 + 2
-    for words in ("module &lt;1&gt;", "1 layer<", ">C3<", "12 filters, elu", "0.25"):
+    for words in ("module &lt;1&gt;", "1 layer<", ">C3<", "12 channels, elu", "0.25"):
         assert words in text
 
 
