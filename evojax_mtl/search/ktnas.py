@@ -41,6 +41,7 @@ from evojax_mtl.evaluation.gcn_predictor import GCNPredictor
 from evojax_mtl.evaluation.table_embeddings import graphs_of
 from evojax_mtl.evaluation.table_predictor import Log, add, fit, no_log, predict
 from evojax_mtl.evaluation.tabular import NOTHING
+from evojax_mtl.evolution import draws
 from evojax_mtl.evolution import transfer_rank as ranking
 from evojax_mtl.evolution.tabular import (
     best_of,
@@ -82,6 +83,7 @@ class KTNAS(TableSearch):
 
     method = "ktnas"
     least_tasks = 2
+    shrinks = True
 
     def __init__(self, config, data, mesh=None):
         """Reads sizes and names; raises ``UserError`` for a single task."""
@@ -134,8 +136,8 @@ class KTNAS(TableSearch):
         pool = self.others.shape[1]
         config = self.config
         screened = config.transferred * config.screened
-        draws = pool + self.draws * config.offspring + screened + 1
-        chance = jax.random.uniform(key, (self.tasks, draws))
+        count = pool + self.draws * config.offspring + screened + 1
+        chance = draws.uniform(key, (self.tasks, count))
         chosen = jax.vmap(self._transfer, (0, None, 0, 0, None))(
             chance[:, :pool],
             own.rows.ravel(),
@@ -155,6 +157,9 @@ class KTNAS(TableSearch):
             state.archive.seen,
         )
 
+        if own.parents.shape[1] == self.children < self.width:
+            return children, own.replace(transferred=chosen, parents=parents)
+
         def padded(x, fill):
             room = ((0, 0), (0, self.width - x.shape[1]))
             return jnp.pad(x, room, constant_values=fill)
@@ -168,6 +173,11 @@ class KTNAS(TableSearch):
             ),
         )
         return candidates, own
+
+    def shrink(self, state):
+        """Children alone; generation 0 has populations and those transferred."""
+        own = state.own.replace(parents=state.own.parents[:, : self.children])
+        return state.replace(candidates=state.candidates[:, : self.children], own=own)
 
     def _transfer(self, chance, rows, others, history, vectors):
         """The transfer population of one task, Algorithms 2 and 3."""
