@@ -53,9 +53,9 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "EMT-NAS": ("emt-nas", {"generations": 2000}),
     "KTNAS without transfer rank": (
         "ktnas",
-        {"selection": "random", "generations": 1000},
+        {"selection": "random", "generations": 10000},
     ),
-    "KTNAS": ("ktnas", {"generations": 1000}),
+    "KTNAS": ("ktnas", {"generations": 10000}),
     "KTNAS without transfer rank, with the predictor": (
         "ktnas",
         _PREDICTED | {"selection": "random"},
