@@ -1,16 +1,16 @@
-"""Operations on sequences: what a node of a network of texts applies.
+"""Operations on sequences: what a layer of a network for texts applies.
 
 Shape legend: ``S`` weight slots, ``B`` sequences, ``L`` steps, ``C`` channels read,
 ``U`` units computed.
 
 The counterpart of ``operations`` for inputs with padding: each operation brings its own
-backward pass and recomputes what it needs, so that an executor keeps nothing but a
-node's input and output; under ``jax.vmap`` over slots, the nodes of a block are one
-batched product a step. ``run`` makes it differentiable by itself.
+backward pass and recomputes what it needs; under ``jax.vmap`` over slots, the nodes of
+a block are one batched product a step. ``run`` makes it differentiable by itself. The
+tape's layers on sequences, whose numbers are all data, are in ``sequence_layers``.
 
-Layers are those of LEAF's text networks (Liang 2019, Table 3): Conv1D, LSTM, GRU and
-Dropout, with a width in units that is data: of the units computed, those beyond the
-width are 0 and get no gradient. Biases start as 0, those of an LSTM's forget gate as 1
+Layers are those of LEAF's text networks (Liang 2019, Table 3) that have weights:
+Conv1D, LSTM and GRU, with a width in units that is data: of the units computed, those
+beyond the width are 0 and get no gradient. Biases start as 0, those of an LSTM's forget gate as 1
 (Keras, which LEAF's networks are written for); kernels as Glorot's or He's uniform, of
 a recurrent layer each gate's by itself. Differs from Keras, whose recurrent weights
 start orthogonal: here they follow the gene for all weights.
@@ -26,13 +26,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.networks import sequences
 from evojax_mtl.networks.sequences import Mask, Recurrent, Sequence
-
-KERNELS = (1, 3, 5, 7)
-"""Taps of convolutions (steps); Table 3's."""
-WIDTHS = (64, 192)
-"""Fewest and most units of a layer; Table 3's."""
-MOST_DROPOUT = 0.5
-"""Largest rate of dropout; Table 3's."""
 
 Params = Any
 Width = Int[Array, ""]
@@ -55,11 +48,6 @@ class Fans(NamedTuple):
 @runtime_checkable
 class SequenceOperation(Protocol):
     """An operation that keeps a sequence's steps, with its own backward pass."""
-
-    @property
-    def drops(self) -> bool:
-        """Whether dropout follows."""
-        ...
 
     def init(
         self, key: Array, slots: int, inputs: int, units: int, fans: Fans | None = None
@@ -102,7 +90,6 @@ class Conv1D:
     """
 
     taps: int
-    drops: bool = False
 
     def init(
         self, key: Array, slots: int, inputs: int, units: int, fans: Fans | None = None
@@ -153,7 +140,6 @@ class RecurrentLayer:
     """
 
     kind: Literal["lstm", "gru"]
-    drops: bool = False
 
     def init(
         self, key: Array, slots: int, inputs: int, units: int, fans: Fans | None = None
@@ -186,40 +172,6 @@ class RecurrentLayer:
         _, _, gradients = _LAYERS[self.kind]
         keep = _keep(params.states.shape[0], width)
         return gradients(params, x, mask, keep, gradient)
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Nothing but the dropout that follows; it has as many units as it reads."""
-
-    drops: bool = True
-
-    def init(
-        self, key: Array, slots: int, inputs: int, units: int, fans: Fans | None = None
-    ) -> Params:
-        """No weights."""
-        return {}
-
-    def forward(
-        self, params: Params, x: Sequence, mask: Mask, width: Width
-    ) -> Sequence:
-        """The input, 0 at padded steps."""
-        return sequences.masked(x, mask)
-
-    def backward(
-        self, params: Params, x: Sequence, mask: Mask, width: Width, gradient: Sequence
-    ) -> tuple[Params, Sequence]:
-        """See ``SequenceOperation.backward``."""
-        return {}, sequences.masked(gradient, mask)
-
-
-OPERATIONS: tuple[SequenceOperation, ...] = (
-    *(Conv1D(taps) for taps in KERNELS),
-    RecurrentLayer("lstm"),
-    RecurrentLayer("gru"),
-    Dropout(),
-)
-"""The operation set of LEAF's text networks."""
 
 
 @lru_cache(maxsize=64)

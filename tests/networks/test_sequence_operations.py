@@ -8,9 +8,7 @@ import pytest
 
 from evojax_mtl.networks import sequences
 from evojax_mtl.networks.sequence_operations import (
-    OPERATIONS,
     Conv1D,
-    Dropout,
     Fans,
     RecurrentLayer,
     SequenceOperation,
@@ -120,6 +118,7 @@ def test_values_and_gradients_are_flaxs(operation, ours):
     assert_close((value, gradients), expected)
     assert not y[..., width:].any()
     assert not y[~MASK].any()
+    assert isinstance(operation, SequenceOperation)
 
 
 def test_what_padded_steps_hold_does_not_matter(operation, ours):
@@ -165,14 +164,6 @@ def test_random_weights_follow_their_fans():
     assert not np.array_equal(*draws[False, 10])
     lstm = LSTM.init(jax.random.key(0), 2, INPUTS, UNITS)
     assert lstm.bias[:, UNITS : 2 * UNITS].min() == lstm.bias.sum() / (2 * UNITS) == 1
-
-
-def test_dropout_is_nothing_else():
-    x = case(LSTM)[1]
-    y = run(Dropout(), {}, x, MASK, INPUTS)
-    np.testing.assert_array_equal(y, np.where(MASK[..., None], x, 0))
-    assert [o.drops for o in OPERATIONS] == [False] * 6 + [True]
-    assert all(isinstance(o, SequenceOperation) for o in OPERATIONS)
 
 
 def test_pooling_is_flaxs_where_nothing_is_padded():
