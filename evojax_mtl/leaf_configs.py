@@ -25,15 +25,33 @@ def _check_objectives(config: Any, search: str) -> None:
 
 
 @dataclass(frozen=True)
-class LEAFHyperparameterConfig(SearchConfig):
+class TextConfig(SearchConfig):
+    """What LEAF's searches on texts share.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    generations: int = option(40, low=1, extends=True)
+    """Length of the search (generations)."""
+
+    front_order: Literal["primary", "secondary"] = option("primary")
+    """Objective that ranks within a Pareto front: accuracy, or the cost (a name)."""
+
+    max_tasks: int | None = option(None, low=1)
+    """Use the source's first tasks only; None uses all (tasks)."""
+
+    text_length: int | None = option(None, low=1)
+    """Words that are kept of a text; None keeps as many as the source does (words)."""
+
+
+@dataclass(frozen=True)
+class LEAFHyperparameterConfig(TextConfig):
     """LEAF on texts: the hyperparameters of a fixed network evolve.
 
     Raises:
       UserError: if a field is out of its bounds, or fields do not fit each other.
     """
-
-    generations: int = option(40, low=1, extends=True)
-    """Length of the search (generations)."""
 
     search: Literal["architecture", "hyperparameters"] = option("hyperparameters")
     """What evolves: architecture, with hyperparameters, or hyperparameters alone, those
@@ -47,19 +65,9 @@ class LEAFHyperparameterConfig(SearchConfig):
     """The cost of a network: its weights, or its floating-point operations for one text
     (a name)."""
 
-    front_order: Literal["primary", "secondary"] = option("primary")
-    """Objective that ranks networks within a Pareto front: accuracy, or the cost (a
-    name)."""
-
     strategy: str = option("neat")
     """How tables of hyperparameters evolve: neat, or a strategy of evosax (a name; see
     evojax-mtl list strategies)."""
-
-    max_tasks: int | None = option(None, low=1)
-    """Use the source's first tasks only; None uses all (tasks)."""
-
-    text_length: int | None = option(None, low=1)
-    """Words that are kept of a text; None keeps as many as the source does (words)."""
 
     population: int = option(100, low=2)
     """Networks that are trained in a generation (networks)."""
@@ -149,7 +157,7 @@ class LEAFHyperparameterConfig(SearchConfig):
 
 
 @dataclass(frozen=True)
-class LEAFConfig(BlueprintConfig):
+class LEAFConfig(BlueprintConfig, TextConfig):
     """LEAF on texts: architectures and hyperparameters of networks evolve.
 
     Raises:
@@ -160,9 +168,6 @@ class LEAFConfig(BlueprintConfig):
     finals: ClassVar[int] = 0
     finalists: ClassVar[int] = 1
     decay_epochs: ClassVar[int] = 1
-
-    generations: int = option(40, low=1, extends=True)
-    """Length of the search (generations)."""
 
     search: Literal["architecture", "hyperparameters"] = option("architecture")
     """What evolves: architecture, with hyperparameters, or hyperparameters alone, those
@@ -176,16 +181,6 @@ class LEAFConfig(BlueprintConfig):
     """The cost of a network: its weights, its floating-point operations for one text,
     or the microseconds that it takes for one, measured, which differ from run to run
     (a name)."""
-
-    front_order: Literal["primary", "secondary"] = option("primary")
-    """Objective that ranks modules and blueprints within a Pareto front: accuracy, or
-    the cost (a name)."""
-
-    max_tasks: int | None = option(None, low=1)
-    """Use the source's first tasks only; None uses all (tasks)."""
-
-    text_length: int | None = option(None, low=1)
-    """Words that are kept of a text; None keeps as many as the source does (words)."""
 
     iterations: int | None = option(None, low=1)
     """Training of a network; None: as many as three epochs have (training

@@ -10,10 +10,10 @@ tape's layers on sequences, whose numbers are all data, are in ``sequence_layers
 
 Layers are those of LEAF's text networks (Liang 2019, Table 3) that have weights:
 Conv1D, LSTM and GRU, with a width in units that is data: of the units computed, those
-beyond the width are 0 and get no gradient. Biases start as 0, those of an LSTM's forget gate as 1
-(Keras, which LEAF's networks are written for); kernels as Glorot's or He's uniform, of
-a recurrent layer each gate's by itself. Differs from Keras, whose recurrent weights
-start orthogonal: here they follow the gene for all weights.
+beyond the width are 0 and get no gradient. Biases start as 0, those of an LSTM's forget
+gate as 1 (Keras, which LEAF's networks are written for); kernels as Glorot's or He's
+uniform, of a recurrent layer each gate's by itself. Differs from Keras, whose recurrent
+weights start orthogonal: here they follow the gene for all weights.
 """
 
 from dataclasses import dataclass

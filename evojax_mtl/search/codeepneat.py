@@ -129,7 +129,7 @@ class CoDeepNEAT(Populations):
             assembled=assembled,
             network=first,
             params=params,
-            optimizer=self.transformation().init(params),
+            optimizer=self.transformation.init(params),
             tally=no_tally(self.tasks),
             evolved={name: jnp.zeros((), kind) for name, kind in EVOLVED.items()},
             tallied=jnp.zeros(3),
@@ -213,7 +213,7 @@ class CoDeepNEAT(Populations):
                 state,
             )
             lists = model.lists(state.network)
-            transformation = self.transformation(state.network)
+            transformation = self.optimizer(state.network)
 
             def run(i, sofar):
                 batch_key, step_key = jax.random.split(jax.random.fold_in(own, i + 1))
@@ -320,7 +320,7 @@ class CoDeepNEAT(Populations):
             network=network,
             params=jax.tree.map(pick, state.params, params),
             optimizer=jax.tree.map(
-                pick, state.optimizer, self.transformation().init(params)
+                pick, state.optimizer, self.transformation.init(params)
             ),
             tally=no_tally(self.tasks),
             tallied=jnp.where(first, 0, state.tallied),

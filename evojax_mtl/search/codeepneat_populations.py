@@ -75,6 +75,7 @@ class Populations:
             tries=_TRIES,
         )
         self.table_neat = self.neat_of_tables()
+        self.transformation = self.optimizer()
 
     # What a kind of data defines; images by default.
 
@@ -105,22 +106,26 @@ class Populations:
 
     def model(self, rows: tuple[int, ...], weights: int) -> AssembledNetworks:
         """What runs any network within these capacities."""
-        return AssembledNetworks(
-            kinds=self.kinds,
-            rows=rows,
-            weights=weights,
-            links=self.links(),
-            tasks=self.tasks,
-            classes=max(self.classes),
-            size=self.size,
-        )
+        return AssembledNetworks(**self.common(rows, weights))
+
+    def common(self, rows: tuple[int, ...], weights: int) -> dict[str, Any]:
+        """What all models are made of."""
+        return {
+            "kinds": self.kinds,
+            "rows": rows,
+            "weights": weights,
+            "links": self.links(),
+            "tasks": self.tasks,
+            "classes": max(self.classes),
+            "size": self.size,
+        }
 
     def examples(self, batch: Any, data: Any) -> Any:
         """What the model reads of a batch."""
         return batch.images
 
-    def transformation(self, network: Network | None = None) -> Transformation:
-        """The optimiser of a network; its state depends on none."""
+    def optimizer(self, network: Network | None = None) -> Transformation:
+        """That of a network; the state of all networks' is of one form."""
         return optimizer(self.config.optimizer)
 
     # What is selected for; the fitness alone by default.

@@ -109,16 +109,8 @@ class LEAF(CMSR):
 
     def model(self, rows: tuple[int, ...], weights: int) -> AssembledTexts:
         """What runs any network within these capacities."""
-        return AssembledTexts(
-            kinds=self.kinds,
-            rows=rows,
-            weights=weights,
-            links=self.links(),
-            tasks=self.tasks,
-            classes=max(self.classes),
-            size=self.size,
-            dimensions=self.dimensions,
-        )
+        common = self.common(rows, weights)
+        return AssembledTexts(**common, dimensions=self.dimensions)
 
     def examples(self, batch: TextBatch, data: TextDataset) -> Words:
         """The words' vectors, and which words are there."""
@@ -128,7 +120,7 @@ class LEAF(CMSR):
         """Global hyperparameters: with an optimiser."""
         return (*super().genes(), Choice("optimizer", OPTIMIZERS))
 
-    def transformation(self, network: Network | None = None) -> Transformation:
+    def optimizer(self, network: Network | None = None) -> Transformation:
         """The optimiser that the network names."""
         return chosen_optimizer(OPTIMIZERS, 0 if network is None else network.optimizer)
 

@@ -58,7 +58,8 @@ def describe(lists: Lists, model: AssembledNetworks) -> PlainNetwork:
     """One network, from its work lists."""
     network = jax.tree.map(np.asarray, lists.network)
     table, layers = network.architecture, network.layers
-    channels = {INPUT: model.channels.image}
+    widths: Any = model.kinds
+    channels = {INPUT: widths.image}
     steps: list[Step] = []
 
     def visit(node: int) -> None:
@@ -96,7 +97,7 @@ def describe(lists: Lists, model: AssembledNetworks) -> PlainNetwork:
     for i, step in enumerate(steps):
         if step.slot >= 0:
             steps[i] = step._replace(channels=(most[step.slot], step.channels[1]))
-    return PlainNetwork(tuple(steps), model.channels.map)
+    return PlainNetwork(tuple(steps), widths.map)
 
 
 def weights(
@@ -107,12 +108,13 @@ def weights(
         np.asarray(params["layers"][name]) for name in ("kernels", "biases")
     )
     begin, found = np.asarray(lists.lies.begin), {}
+    widths: Any = model.kinds
     for step in network.steps:
         if step.slot < 0 or step.slot in found:
             continue
         reads, makes = step.channels
-        inputs = model.channels.image if _image(step) else model.channels.map
-        bucket = min(b for b in model.channels.buckets if b >= makes)
+        inputs = widths.image if _image(step) else widths.map
+        bucket = min(b for b in widths.buckets if b >= makes)
         shape = (step.side, step.side, inputs, bucket)
         kernel = kernels[begin[step.node] :][: np.prod(shape)].reshape(shape)
         kernel = kernel[:, :, :reads, :makes]

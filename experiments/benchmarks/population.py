@@ -90,14 +90,15 @@ def program(search: CMSR, model: AssembledNetworks, data: Any, count: int):
 
         def step(sofar, now):
             (images, labels), key = now
-            mask = jnp.ones(labels.shape, bool)
+            batch = Batch(images, labels, jnp.ones(labels.shape, bool))
             sofar = train_or_score(
                 model,
                 search.transformation,
                 lists,
                 RATE,
                 sofar,
-                Batch(images, labels, mask),
+                images,
+                batch,
                 targets,
                 key,
                 jnp.array(True),
