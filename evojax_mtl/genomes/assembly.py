@@ -176,6 +176,7 @@ def embed(
     slots: Slots,
     links: Links,
     table: dict[str, Array],
+    padded: bool = False,
 ) -> Network:
     """The network whose slots hold ``modules``.
 
@@ -188,6 +189,8 @@ def embed(
       table: the network's ``width``, ``learning_rate`` and ``initializer``; of the
         final layers ``kernel``, ``activation`` and ``dropout``, ``(Q,)``, where they
         evolve.
+      padded: whether images count as maps of the network's width, since other networks
+        use the same weights on those.
     """
     count, merges = slots.active.shape[0], links.merge.shape[0]
     base = first_nodes(count, merges, modules)
@@ -231,7 +234,8 @@ def embed(
     is_merge = (number >= FIXED) & (number < FIXED + merges)
     active = per_node([True, True], False, there, slots.active)
     active |= is_merge & merged
-    filters = per_node([maps.channels, 0], 0, genes["filters"], width)
+    image = jnp.maximum(width, maps.channels) if padded else maps.channels
+    filters = per_node([image, 0], 0, genes["filters"], width)
     passed = _reach(filters[source], target, used, nodes)
     filters = jnp.where(is_merge, passed, filters)
     inputs = _reach(filters[source], target, used, nodes)
@@ -244,7 +248,7 @@ def embed(
 
     convolves = active & (number >= FIXED + merges)
     learned = jnp.zeros(nodes, bool).at[target].max(used & (source != INPUT))
-    full = convolves & (learned | (resolution > 0))
+    full = convolves & (learned | (resolution > 0) | padded)
     # slots that share weights must agree on their shape, and so on what they read
     full = jnp.zeros(nodes, bool).at[slot].max(full)[slot]
     inputs = jnp.zeros_like(inputs).at[slot].max(inputs)[slot]
@@ -341,6 +345,41 @@ def grid(
     return embed(maps, space, placed, slots, links, table)
 
 
+def joined(
+    source: Int[Array, "L"],
+    target: Int[Array, "L"],
+    edge: Bool[Array, "L"],
+    final: Int[Array, "Q"],
+    resolution: Int[Array, "Q"],
+) -> tuple[Int[Array, "Q"], Links]:
+    """What the slots of a graph read, each soft-merged first if it is several.
+
+    Slot ``q`` is node ``FIXED + q`` of the graph, and has a merge of its own.
+
+    Args:
+      source: node of the graph that each edge leaves from.
+      target: node that it ends in.
+      edge: the edges in use.
+      final: the final layers of the slots, nodes of the network.
+      resolution: of the slots' inputs.
+    """
+    nodes = FIXED + final.shape[0]
+    made = jnp.where(source == INPUT, INPUT, final[jnp.maximum(source - FIXED, 0)])
+    degree = jnp.zeros(nodes, jnp.int32).at[target].add(edge)
+    only = jnp.zeros(nodes, made.dtype).at[target].max(jnp.where(edge, made, 0))
+    merge = FIXED + jnp.arange(final.shape[0])
+    reads = jnp.where(degree[FIXED:] == 1, only[FIXED:], merge)
+    links = Links(
+        source=made,
+        target=jnp.where(
+            target == OUTPUT, OUTPUT, merge[jnp.maximum(target - FIXED, 0)]
+        ),
+        edge=edge & ((target == OUTPUT) | (degree[target] > 1)),
+        merge=resolution,
+    )
+    return reads, links
+
+
 def node_space(species: int) -> Space:
     """A node of a blueprint: the species that it points to, and its flag F_i."""
     return Space((Choice("species", tuple(range(species))), Flag("shared")))
@@ -412,28 +451,15 @@ def blueprint(
     placed = jax.tree.map(lambda x: x[held], modules)
     base = first_nodes(slots_count, slots_count, modules)
     final = jnp.asarray(base + modules.node.shape[-1] - FIXED)
-    source, target = graphs.ends(graph)
-    made = jnp.where(source == INPUT, INPUT, final[jnp.maximum(source - FIXED, 0)])
-    degree = jnp.zeros(graph.node.shape, jnp.int32).at[target].add(graph.enabled)
-    alone = degree[FIXED:] == 1
-    only = jnp.zeros(graph.node.shape, made.dtype)
-    only = only.at[target].max(jnp.where(graph.enabled, made, 0))[FIXED:]
     before = jnp.maximum(_longest(graph)[FIXED:] - 1, 0)
     levels = jnp.asarray(maps.levels)
     resolution = levels[jnp.minimum(before, maps.depth)]
-    merge = FIXED + jnp.arange(slots_count)
+    reads, links = joined(*graphs.ends(graph), graph.enabled, final, resolution)
     slots = Slots(
         active=there,
-        reads=jnp.where(alone, only, merge),
+        reads=reads,
         resolution=resolution,
         canonical=_canonical(held, there & genes["shared"]),
-    )
-    to = jnp.where(target == OUTPUT, OUTPUT, merge[jnp.maximum(target - FIXED, 0)])
-    links = Links(
-        source=made,
-        target=to,
-        edge=graph.enabled & ((target == OUTPUT) | (degree[target] > 1)),
-        merge=resolution,
     )
     uses = jnp.zeros(chosen.shape, bool).at[pointer].max(there)
     return embed(maps, space, placed, slots, links, table), uses

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.architectures.layers import Network
 from evojax_mtl.architectures.schedule import Schedule, schedule
@@ -68,10 +68,15 @@ class AssembledNetworks:
         """Weights in use and the margin that the tape needs."""
         return self.weights + self.channels.largest
 
+    @property
+    def networks(self) -> int:
+        """Networks with merges and decoders of their own."""
+        return self.tasks
+
     @cached_property
     def decoders(self) -> LinearDecoders:
-        """One a task."""
-        return LinearDecoders(self.tasks, self.classes)
+        """One a network."""
+        return LinearDecoders(self.networks, self.classes)
 
     def lists(self, network: Network) -> Lists:
         """The work lists of a network."""
@@ -87,13 +92,13 @@ class AssembledNetworks:
         layer_key, head_key = jax.random.split(key)
         last = len(self.rows) - 1
         height, width = (side >> last for side in self.size)
-        shape = self.tasks, 1, height, width, self.channels.map
+        shape = self.networks, 1, height, width, self.channels.map
         heads = self.decoders.init(head_key, jnp.zeros(shape))["params"]
         lies = layer_weights.layout(network, self.channels)
         layers = layer_weights.initial(
             layer_key, network, lies, self.channels, self.capacity
         )
-        merge = jnp.zeros((self.tasks, self.links))
+        merge = jnp.zeros((self.networks, self.links))
         return {"layers": layers, "merge": merge, "heads": heads}
 
     def apply(
@@ -135,5 +140,14 @@ class AssembledNetworks:
             key,
         )
         features = out.reshape(tasks, batch, *out.shape[2:])
+        return self.decoded(params, features, sound)
+
+    def decoded(
+        self,
+        params: dict[str, Any],
+        features: Float[Array, "P B h w C"],
+        sound: Bool[Array, "P"],
+    ) -> Float[Array, "P B L"]:
+        """Logits of the networks, NaN where they are not sound."""
         logits: Any = self.decoders.apply({"params": params["heads"]}, features)
         return jnp.where(sound[:, None, None], logits, jnp.nan)

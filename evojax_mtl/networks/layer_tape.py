@@ -142,8 +142,7 @@ def _kernel(kernels: Array, begin: Array, shape: tuple[int, int, int]) -> Array:
 
 def _operations(plan: LayerPlan, r: int) -> list[tuple[int, int, int]]:
     """The convolutions there are at a resolution: images are at the first alone."""
-    found = plan.channels.operations
-    return found if r == 0 else found[: len(found) // 2]
+    return plan.channels.operations if r == 0 else plan.channels.of_maps
 
 
 def _forward(plan: LayerPlan, r: int, kernels: Array, begin: Array, kind: Array, x):

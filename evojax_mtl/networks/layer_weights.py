@@ -32,12 +32,12 @@ class Channels:
     """Widths of what convolutions read and make.
 
     Attributes:
-      image: channels of an image.
+      image: channels of an image; None where it is padded to those of a map.
       kernels: sides of the kernels that layers may have.
       buckets: output channels, ascending; the last is that of every map.
     """
 
-    image: int
+    image: int | None
     kernels: tuple[int, ...]
     buckets: tuple[int, ...]
 
@@ -55,7 +55,13 @@ class Channels:
     def operations(self) -> list[tuple[int, int, int]]:
         """Kernel side, input and output channels, by operation after the merge."""
         found = convolutions(self.kernels, self.buckets)
-        return [(k, self.image if image else self.map, o) for k, o, image in found]
+        every = [(k, self.image if image else self.map, o) for k, o, image in found]
+        return [(k, i, o) for k, i, o in every if i is not None]
+
+    @property
+    def of_maps(self) -> list[tuple[int, int, int]]:
+        """The first of the ``operations``: those that do not read an image alone."""
+        return self.operations[: len(self.kernels) * len(self.buckets)]
 
 
 class Layout(Pytree):

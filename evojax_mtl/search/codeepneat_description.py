@@ -38,6 +38,16 @@ def describe(search: Any, state: Any) -> dict[str, Any]:
     }
 
 
+def parameters_of_layers(network: Network) -> int:
+    """Weights in use of a network's kernels and biases."""
+    architecture, layers = network.architecture, network.layers
+    own = np.arange(len(architecture.slot)) == architecture.slot
+    own &= architecture.active & (architecture.operation > MERGE)
+    sides = np.array(KERNELS)[layers.kernel]
+    each = layers.filters * (sides**2 * layers.inputs + 1)
+    return int(each[own].sum())
+
+
 def _layers(network: Network, nodes: np.ndarray) -> list[dict[str, Any]]:
     layers, found = network.layers, []
     for node in nodes:
@@ -60,22 +70,28 @@ def _modules(network: Network) -> tuple[list[dict[str, Any]], dict[int, int]]:
     modules: list[dict[str, Any]] = []
     kinds, seen = {}, {}
     for held in sorted(set(network.module[convolves].tolist())):
-        nodes = np.flatnonzero((network.module == held) & convolves)
-        number = {int(node): i + 2 for i, node in enumerate(nodes[:-1])}
-        number[int(nodes[-1])] = len(nodes) + 1
-        layers = _layers(network, nodes)
-        edges = []
-        for source, target, edge in zip(
-            architecture.source, architecture.target, architecture.edge, strict=True
-        ):
-            if edge and int(target) in number:
-                edges.append([number.get(int(source), INPUT), number[int(target)]])
-        same = repr((layers, sorted(edges)))
+        found = module_of(network, held, len(modules))
+        same = repr((found["nodes"], found["edges"]))
         if same not in seen:
             seen[same] = len(modules)
-            modules.append(_module(len(modules), layers, edges))
+            modules.append(found)
         kinds[held] = seen[same]
     return modules, kinds
+
+
+def module_of(network: Network, held: int, number: int) -> dict[str, Any]:
+    """The module in slot ``held``, as a graph of its layers; named by ``number``."""
+    architecture = network.architecture
+    convolves = architecture.active & (architecture.operation > MERGE)
+    nodes = np.flatnonzero((network.module == held) & convolves)
+    place = {int(node): i + 2 for i, node in enumerate(nodes)}
+    edges = []
+    for source, target, edge in zip(
+        architecture.source, architecture.target, architecture.edge, strict=True
+    ):
+        if edge and int(target) in place:
+            edges.append([place.get(int(source), INPUT), place[int(target)]])
+    return _module(number, _layers(network, nodes), sorted(edges))
 
 
 def _module(
@@ -166,15 +182,11 @@ def _ends(network: Network) -> tuple[dict[int, int], dict[int, int]]:
 
 def _parameters(search: Any, params: Any, network: Network) -> int:
     """Weights in use: kernels and biases, the scales of merges, decoders."""
-    architecture, layers = network.architecture, network.layers
-    own = np.arange(len(architecture.slot)) == architecture.slot
-    own &= architecture.active & (architecture.operation > MERGE)
-    sides = np.array(KERNELS)[layers.kernel]
-    each = layers.filters * (sides**2 * layers.inputs + 1)
+    architecture = network.architecture
     features = params["heads"]["kernel"].shape[1]
     heads = sum((features + 1) * classes for classes in search.classes)
     target = architecture.target[: search.links()]
     target = target[architecture.edge[: search.links()]]
     counts = np.bincount(target)
     merges = int(counts[counts > 1].sum())
-    return int(each[own].sum()) + heads + search.tasks * merges
+    return parameters_of_layers(network) + heads + search.tasks * merges

@@ -48,11 +48,20 @@ EVOLVED = {
 """Metrics of a reproduction, and their types."""
 
 
+SUMS = ("loss", "skipped_steps", "nonfinite")
+"""Metrics that are sums over the networks of a generation."""
+
+
 class Populations:
     """What evolves; a subclass of ``CoDeepNEAT`` says how networks are assembled."""
 
     method: str
     config: Any
+    individuals = 1
+    """Networks of each task that are trained together."""
+    bouts = 1
+    """How often a network is trained and measured until its fitness is known."""
+    sums: tuple[str, ...] = SUMS
 
     def __init__(self, config: CoDeepNEATConfig, data: Dataset) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
@@ -70,7 +79,7 @@ class Populations:
             )
         buckets = bucket_sizes(config.filters, config.buckets)
         kernels = kernels_to(config.largest_kernel)
-        self.channels = Channels(image, kernels, buckets)
+        self.channels = self.widths(image, kernels, buckets)
         self.maps = assembly.Maps(self.size, image, kernels, buckets, config.depth)
         self.filters = (config.fewest_filters, config.filters)
         self.layers = assembly.layer_space(
@@ -91,6 +100,12 @@ class Populations:
         self.mean_train = float(np.mean(np.asarray(data.sizes)[0]))
 
     # What a method defines.
+
+    def widths(
+        self, image: int, kernels: tuple[int, ...], buckets: tuple[int, ...]
+    ) -> Channels:
+        """What convolutions read and make."""
+        return Channels(image, kernels, buckets)
 
     def module_genes(self) -> Space:
         """Hyperparameters of a module as a whole."""
@@ -118,7 +133,7 @@ class Populations:
         tables: Population,
         chosen: Int[Array, "S"],
         table: Int[Array, ""],
-    ) -> tuple[Network, Bool[Array, "S"]]:
+    ) -> tuple[Any, Bool[Array, "S"]]:
         """One network, and the species whose modules are in it."""
         raise TypeError(f"{type(self).__name__} assembles nothing")
 
@@ -129,6 +144,26 @@ class Populations:
     def slots(self) -> list[int]:
         """Places for modules at each resolution, to begin with."""
         raise TypeError(f"{type(self).__name__} defines no slots")
+
+    def capacities(self) -> tuple[tuple[int, ...], int]:
+        """Rows of each resolution and weights that there is room for to begin with."""
+        slots = np.array(self.slots())
+        # a slot has a layer or two, a final one, and what comes from above
+        rows = tuple(int(r) for r in 4 * slots + 1)
+        return rows, (int(slots.sum()) // 2 + 2) * self.channels.largest
+
+    def needs(self, network: Any) -> Int[Array, "_"]:
+        """Rows of each resolution and weights that a network needs at most."""
+        rows = rows_bound(network.architecture, self.maps.levels[-1] + 1)
+        return jnp.append(rows, layout(network, self.channels).total)
+
+    def first_routings(self) -> Any:
+        """What the tasks' routings begin as; None where all have the network's."""
+        return None
+
+    def laid_out(self, network: Any, routing: Any) -> Network:
+        """What the tape runs of a network, or of a set with these routings."""
+        return network
 
     def evolve(
         self, key: Array, state: CoDeepNEATState, rates: Rates
@@ -187,9 +222,7 @@ class Populations:
 
         def one(drawn):
             network, uses = self.assemble(modules, tables, *drawn)
-            rows = rows_bound(network.architecture, self.maps.levels[-1] + 1)
-            weights = layout(network, self.channels).total
-            return network, uses, jnp.append(rows, weights)
+            return network, uses, self.needs(network)
 
         network, uses, needs = jax.lax.map(one, (chosen, table))
         return Assembled(
