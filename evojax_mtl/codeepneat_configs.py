@@ -49,9 +49,6 @@ class AssembledConfig(SearchConfig):
     """Networks evolve a learning rate from this part of ``learning_rate`` to so many
     times of it (factor)."""
 
-    sharing: Literal["evolved", "on", "off"] = option("evolved")
-    """Whether modules in several places share weights (a name)."""
-
     elites: int = option(1, low=0)
     """Best individuals of each species that survive as they are (individuals)."""
 
@@ -147,10 +144,6 @@ class CoDeepNEATConfig(AssembledConfig, ImageConfig):
     """Training of a network before its fitness is measured; a final network is trained
     by as many at a time (training iterations)."""
 
-    decay_epochs: int = option(10, low=1)
-    """Final training divides the learning rate by 10 after so many epochs, and again
-    after as many (epochs)."""
-
     fewest_filters: int = option(8, low=1)
     """Narrowest layer (channels)."""
 
@@ -188,7 +181,23 @@ class CoDeepNEATConfig(AssembledConfig, ImageConfig):
 
 
 @dataclass(frozen=True)
-class CMConfig(CoDeepNEATConfig):
+class OneRoutingConfig(CoDeepNEATConfig):
+    """What the searches share whose networks have one routing for all tasks.
+
+    Raises:
+      UserError: if a field is out of its bounds, or the populations are too small.
+    """
+
+    decay_epochs: int = option(10, low=1)
+    """Final training divides the learning rate by 10 after so many epochs, and again
+    after as many (epochs)."""
+
+    sharing: Literal["evolved", "on", "off"] = option("evolved")
+    """Whether modules in several places share weights (a name)."""
+
+
+@dataclass(frozen=True)
+class CMConfig(OneRoutingConfig):
     """Coevolution of modules: evolved modules in a grid, softly ordered by each task.
 
     Raises:
@@ -200,12 +209,56 @@ class CMConfig(CoDeepNEATConfig):
 
 
 @dataclass(frozen=True)
-class CMSRConfig(BlueprintConfig, CoDeepNEATConfig):
+class CMSRConfig(BlueprintConfig, OneRoutingConfig):
     """Coevolution of modules and of one routing of them that all tasks share.
 
     Raises:
       UserError: if a field is out of its bounds, or the populations are too small.
     """
+
+
+@dataclass(frozen=True)
+class CMTRConfig(CoDeepNEATConfig):
+    """Coevolution of modules and of a routing of them for each task.
+
+    Raises:
+      UserError: if a field is out of its bounds, or the populations are too small.
+    """
+
+    networks: int = option(100, low=1)
+    """Sets of modules that are assembled in a generation (sets)."""
+
+    meta_iterations: int = option(12, low=1)
+    """Meta-iterations of CTR before a set's fitness is measured; a final set goes
+    through as many at a time (meta-iterations)."""
+
+    iterations: int = option(250, low=1)
+    """Training in a meta-iteration, M (training iterations)."""
+
+    modules: int = option(25, low=2)
+    """Population of modules (modules)."""
+
+    species: int = option(2, low=1)
+    """Species of modules to have; a set has a module of each (species)."""
+
+    tables: int = option(20, low=2)
+    """Population of global hyperparameters (individuals)."""
+
+    depth: int = option(4, low=1)
+    """Modules with weights of their own that a set makes, K: the chain that every
+    task's routing begins as (modules)."""
+
+    alpha: float = option(0.1, low=1e-6, below=1.0, traced=True)
+    """Weight that a new module starts with in the soft merge it joins (fraction)."""
+
+    @property
+    def additions(self) -> int:
+        """Nodes that a routing may gain, at most."""
+        turns = self.finals * self.networks
+        each = max(1, turns // self.finalists)
+        # the last finalist has what is left over
+        last = turns - each * (min(self.finalists, turns) - 1)
+        return self.meta_iterations * max(1, each, last)
 
 
 _TINY: dict[str, Any] = {
@@ -286,5 +339,13 @@ CMSRConfig.presets = {
     "tiny": _TINY | {"nodes": 3, "initial_nodes": 2},
     "smoke": _SMALL | {"nodes": 8, "initial_nodes": 4},
     **{s: _PRESETS[s] | {"nodes": 10} for s in ("laptop", "study")},
+    "paper": _PRESETS["paper"],
+}
+_INNER: dict[str, Any] = {"species": 2, "meta_iterations": 3, "iterations": 10}
+CMTRConfig.presets = {
+    "tiny": _TINY | _INNER,
+    "smoke": _SMALL | _INNER,
+    "laptop": _LARGE | _INNER,
+    "study": _PRESETS["study"] | _INNER,
     "paper": _PRESETS["paper"],
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
-from evojax_mtl.codeepneat_configs import CMConfig, CMSRConfig
+from evojax_mtl.codeepneat_configs import CMConfig, CMSRConfig, CMTRConfig
 from evojax_mtl.configs import (
     SCALES,
     CTRConfig,
@@ -170,6 +170,13 @@ METHODS: dict[str, Method] = {
             _LIANG_2018,
             CMSRConfig,
             "cmsr:CMSR",
+        ),
+        _assembled(
+            "cmtr",
+            "coevolution of modules and of a routing of them for each task",
+            _LIANG_2018,
+            CMTRConfig,
+            "cmtr:CMTR",
         ),
         _of_cells(
             "emt-nas",

@@ -1,12 +1,13 @@
 """A training iteration, or a validation batch, of one assembled network.
 
-Shape legend: ``T`` tasks.
+Where tasks have several networks each, of all networks of one set of modules.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool
 
@@ -25,6 +26,14 @@ class Training(NamedTuple):
     params: Any
     optimizer: Any
     tally: Tally
+
+
+def _labels(
+    model: AssembledNetworks, batch: Batch | TextBatch, targets: Targets
+) -> tuple[Array, Array, Targets]:
+    """Labels, masks and targets of each network."""
+    task = np.repeat(np.arange(model.tasks), model.networks // model.tasks)
+    return batch.labels[task], batch.mask[task], targets.take(task)
 
 
 def train_or_score(
@@ -57,6 +66,7 @@ def train_or_score(
       trains: whether it is a step.
     """
     params, state, tally = sofar
+    labels = _labels(model, batch, targets)
 
     def run(params):
         return model.apply(params, lists, examples, key, jnp.where(trains, 1.0, 0))
@@ -64,7 +74,7 @@ def train_or_score(
     logits, pull = jax.vjp(run, params)
 
     def loss(logits):
-        return jnp.sum(cross_entropy(logits, batch.labels, batch.mask, targets))
+        return jnp.sum(cross_entropy(logits, *labels))
 
     value, wanted = jax.value_and_grad(loss)(logits)
 
@@ -79,7 +89,7 @@ def train_or_score(
         return params, state, jnp.array(True)
 
     params, state, taken = jax.lax.cond(trains, step, rest, params, state)
-    right, seen = correct(logits, batch.labels, batch.mask, targets)
+    right, seen = correct(logits, *labels)
     tally = tally.replace(
         loss=tally.loss + jnp.where(trains, value, 0),
         skipped=tally.skipped + ~taken,
@@ -101,7 +111,7 @@ def score(
 ) -> Tally:
     """``tally`` plus one batch of every task."""
     logits = model.apply(params, lists, examples, jax.random.key(0), 0.0)
-    right, seen = correct(logits, batch.labels, batch.mask, targets)
+    right, seen = correct(logits, *_labels(model, batch, targets))
     return tally.replace(
         right=tally.right + right,
         seen=tally.seen + seen,

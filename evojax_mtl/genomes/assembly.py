@@ -24,6 +24,7 @@ which does not say: a merge of the image and of modules pools the image until it
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ class Maps:
 
     size: tuple[int, ...]
     channels: int | None
-    kernels: tuple[int | str, ...]
+    kernels: tuple[Any, ...]
     buckets: tuple[int, ...]
     depth: int
 
@@ -177,6 +178,7 @@ def embed(
     slots: Slots,
     links: Links,
     table: dict[str, Array],
+    padded: bool = False,
 ) -> Network:
     """The network whose slots hold ``modules``.
 
@@ -189,6 +191,8 @@ def embed(
       table: the network's ``width``, ``learning_rate`` and ``initializer``; where they
         evolve ``optimizer``, and of the final layers ``kernel``, ``activation`` and
         ``dropout``, ``(Q,)``.
+      padded: whether images count as maps of the network's width, since other networks
+        use the same weights on those.
     """
     count, merges = slots.active.shape[0], links.merge.shape[0]
     base = first_nodes(count, merges, modules)
@@ -233,6 +237,8 @@ def embed(
     active = per_node([True, True], False, there, slots.active)
     active |= is_merge & merged
     read = width if maps.channels is None else maps.channels
+    if padded:
+        read = jnp.maximum(width, read)
     filters = per_node([read, 0], 0, genes["filters"], width)
     passes, rounds = is_merge, 1
     if "passes" in genes:
@@ -255,7 +261,8 @@ def embed(
 
     convolves = active & (number >= FIXED + merges)
     learned = jnp.zeros(nodes, bool).at[target].max(used & (source != INPUT))
-    full = convolves & (learned | (resolution > 0) | (maps.channels is None))
+    learned |= (resolution > 0) | (maps.channels is None) | padded
+    full = convolves & learned
     # slots that share weights must agree on their shape, and so on what they read
     full = jnp.zeros(nodes, bool).at[slot].max(full)[slot]
     inputs = jnp.zeros_like(inputs).at[slot].max(inputs)[slot]
@@ -353,6 +360,41 @@ def grid(
     return embed(maps, space, placed, slots, links, table)
 
 
+def joined(
+    source: Int[Array, "L"],
+    target: Int[Array, "L"],
+    edge: Bool[Array, "L"],
+    final: Int[Array, "Q"],
+    resolution: Int[Array, "Q"],
+) -> tuple[Int[Array, "Q"], Links]:
+    """What the slots of a graph read, each soft-merged first if it is several.
+
+    Slot ``q`` is node ``FIXED + q`` of the graph, and has a merge of its own.
+
+    Args:
+      source: node of the graph that each edge leaves from.
+      target: node that it ends in.
+      edge: the edges in use.
+      final: the final layers of the slots, nodes of the network.
+      resolution: of the slots' inputs.
+    """
+    nodes = FIXED + final.shape[0]
+    made = jnp.where(source == INPUT, INPUT, final[jnp.maximum(source - FIXED, 0)])
+    degree = jnp.zeros(nodes, jnp.int32).at[target].add(edge)
+    only = jnp.zeros(nodes, made.dtype).at[target].max(jnp.where(edge, made, 0))
+    merge = FIXED + jnp.arange(final.shape[0])
+    reads = jnp.where(degree[FIXED:] == 1, only[FIXED:], merge)
+    links = Links(
+        source=made,
+        target=jnp.where(
+            target == OUTPUT, OUTPUT, merge[jnp.maximum(target - FIXED, 0)]
+        ),
+        edge=edge & ((target == OUTPUT) | (degree[target] > 1)),
+        merge=resolution,
+    )
+    return reads, links
+
+
 def node_space(species: int) -> Space:
     """A node of a blueprint: the species that it points to, and its flag F_i."""
     return Space((Choice("species", tuple(range(species))), Flag("shared")))
@@ -424,28 +466,15 @@ def blueprint(
     placed = jax.tree.map(lambda x: x[held], modules)
     base = first_nodes(slots_count, slots_count, modules)
     final = jnp.asarray(base + modules.node.shape[-1] - FIXED)
-    source, target = graphs.ends(graph)
-    made = jnp.where(source == INPUT, INPUT, final[jnp.maximum(source - FIXED, 0)])
-    degree = jnp.zeros(graph.node.shape, jnp.int32).at[target].add(graph.enabled)
-    alone = degree[FIXED:] == 1
-    only = jnp.zeros(graph.node.shape, made.dtype)
-    only = only.at[target].max(jnp.where(graph.enabled, made, 0))[FIXED:]
     before = jnp.maximum(_longest(graph)[FIXED:] - 1, 0)
     levels = jnp.asarray(maps.levels)
     resolution = levels[jnp.minimum(before, maps.depth)]
-    merge = FIXED + jnp.arange(slots_count)
+    reads, links = joined(*graphs.ends(graph), graph.enabled, final, resolution)
     slots = Slots(
         active=there,
-        reads=jnp.where(alone, only, merge),
+        reads=reads,
         resolution=resolution,
         canonical=_canonical(held, there & genes["shared"]),
-    )
-    to = jnp.where(target == OUTPUT, OUTPUT, merge[jnp.maximum(target - FIXED, 0)])
-    links = Links(
-        source=made,
-        target=to,
-        edge=graph.enabled & ((target == OUTPUT) | (degree[target] > 1)),
-        merge=resolution,
     )
     uses = jnp.zeros(chosen.shape, bool).at[pointer].max(there)
     return embed(maps, space, placed, slots, links, table), uses

@@ -13,6 +13,10 @@ new node works at the resolution of the node it reads. "v is an ancestor of u" i
 as v being downstream of u, so that ``u -> w -> v`` stays acyclic; the pair is uniform
 among all valid ones, with u possibly the input and v the output. An edge u -> w -> v
 may repeat an existing one with the same module: the paper does not forbid it.
+
+Modules that end in a max-pool (CMTR, 3.4) make maps of the next resolution while theirs
+is at least 4 x 4 (``pooled_resolutions``): w reads what u makes, and a pair is valid
+where v takes maps no larger than w makes.
 """
 
 from typing import Any
@@ -58,12 +62,29 @@ def chain_resolutions(size: tuple[int, ...], depth: int) -> list[int]:
     """
     resolutions = [0]
     for _ in range(depth):
-        pools = min(size) >> resolutions[-1] >= 4
-        resolutions.append(resolutions[-1] + pools)
+        resolutions.append(_below(size, resolutions[-1]))
     return resolutions
 
 
-def chain(size: tuple[int, int], modules: int, depth: int, additions: int) -> Routing:
+def _below(size: tuple[int, ...], resolution: int) -> int:
+    """The resolution after an adapter, of maps that are at least 4 x 4."""
+    return resolution + (min(size) >> resolution >= 4)
+
+
+def pooled_resolutions(size: tuple[int, ...], depth: int) -> np.ndarray:
+    """Resolution of what modules that end in a max-pool make, by that of their input.
+
+    A NumPy array of integers, one a resolution.
+
+    Args:
+      size: height and width of the input (pixels).
+      depth: modules of the chain whose resolutions there are.
+    """
+    last = chain_resolutions(size, depth)[-1]
+    return np.array([_below(size, r) for r in range(last + 1)], np.int32)
+
+
+def chain(size: tuple[int, ...], modules: int, depth: int, additions: int) -> Routing:
     """The initial routing ``M_1 -> M_2 -> ...``, with room for ``additions`` nodes.
 
     Modules repeat from the first where ``depth`` exceeds their number.
@@ -112,17 +133,37 @@ def downstream(routing: Routing) -> Bool[Array, "N N"]:
     return paths.downstream(routing.source, routing.target, used, nodes)
 
 
+def _made(routing: Routing, pooled: Int[Array, "R"]) -> Int[Array, "N"]:
+    """Resolution of each node's output; the output's means nothing."""
+    node = jnp.arange(routing.module.shape[0])
+    return jnp.where(node == INPUT, 0, pooled[routing.resolution])
+
+
 def add_node(
-    key: Array, routing: Routing, modules: int
+    key: Array,
+    routing: Routing,
+    modules: int,
+    pooled: np.ndarray | None = None,
 ) -> tuple[Routing, Int[Array, ""]]:
     """Steps 2 to 5 of the mutation: a new node w with edges (u, w) and (w, v).
 
     Returns the routing and the index of the edge (w, v), whose scale is the caller's
     to set (step 6); the edge before it is (u, w). A routing without room is returned
     as it is, with index -1.
+
+    Args:
+      key: randomness.
+      routing: to be mutated.
+      modules: how many there are.
+      pooled: resolution of what a module makes, by that of its input; None where
+        modules keep the resolution.
     """
     pair_key, module_key = jax.random.split(key)
-    valid = downstream(routing)
+    valid, made = downstream(routing), routing.resolution
+    if pooled is not None:
+        levels = jnp.asarray(pooled)
+        made = _made(routing, levels)
+        valid &= levels[made][:, None] <= routing.resolution
     pair = jax.random.categorical(pair_key, jnp.where(valid, 0.0, -jnp.inf).ravel())
     pair = pair.astype(jnp.int32)
     u, v = pair // valid.shape[1], pair % valid.shape[1]
@@ -131,7 +172,7 @@ def add_node(
     room = node < routing.module.shape[0]
     grown = Routing(
         module=routing.module.at[node].set(k),
-        resolution=routing.resolution.at[node].set(routing.resolution[u]),
+        resolution=routing.resolution.at[node].set(made[u]),
         nodes=node + 1,
         source=routing.source.at[edge].set(u).at[edge + 1].set(node),
         target=routing.target.at[edge].set(node).at[edge + 1].set(v),

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.architectures.layers import MERGE, Network, weighted
 from evojax_mtl.architectures.schedule import Schedule, schedule
@@ -70,10 +70,15 @@ class AssembledNetworks:
         """Weights in use and the margin that the tape needs."""
         return self.weights + self.kinds.largest
 
+    @property
+    def networks(self) -> int:
+        """Networks with merges and decoders of their own."""
+        return self.tasks
+
     @cached_property
     def decoders(self) -> LinearDecoders:
-        """One a task."""
-        return LinearDecoders(self.tasks, self.classes)
+        """One a network."""
+        return LinearDecoders(self.networks, self.classes)
 
     def lists(self, network: Network) -> Lists:
         """The work lists of a network."""
@@ -132,13 +137,13 @@ class AssembledNetworks:
     def init(self, key: Array, network: Network) -> dict[str, Any]:
         """Random weights; all scales of soft merges are equal."""
         layer_key, head_key = jax.random.split(key)
-        shape = self.tasks, 1, *self.features
+        shape = self.networks, 1, *self.features
         heads = self.decoders.init(head_key, jnp.zeros(shape))["params"]
         lies = layer_weights.layout(network, self.kinds)
         layers = layer_weights.initial(
             layer_key, network, lies, self.kinds, self.capacity
         )
-        merge = jnp.zeros((self.tasks, self.links))
+        merge = jnp.zeros((self.networks, self.links))
         return {"layers": layers, "merge": merge, "heads": heads}
 
     def apply(
@@ -182,5 +187,14 @@ class AssembledNetworks:
         )
         features = self.read_out(out[0], mask)
         features = features.reshape(self.tasks, -1, *features.shape[1:])
+        return self.decoded(params, features, sound)
+
+    def decoded(
+        self,
+        params: dict[str, Any],
+        features: Float[Array, "P B *features"],
+        sound: Bool[Array, "P"],
+    ) -> Float[Array, "P B _"]:
+        """Logits of the networks, NaN where they are not sound."""
         logits: Any = self.decoders.apply({"params": params["heads"]}, features)
         return jnp.where(sound[:, None, None], logits, jnp.nan)

@@ -42,12 +42,12 @@ class Channels:
     """Widths of what convolutions read and make: a ``LayerSet``.
 
     Attributes:
-      image: channels of an image.
+      image: channels of an image; None where it is padded to those of a map.
       kernels: sides of the kernels that layers may have.
       buckets: output channels, ascending; the last is that of every map.
     """
 
-    image: int
+    image: int | None
     kernels: tuple[int, ...]
     buckets: tuple[int, ...]
 
@@ -73,7 +73,13 @@ class Channels:
     def operations(self) -> list[Shape]:
         """Kernel side, input and output channels, by operation after the merge."""
         found = convolutions(self.kernels, self.buckets)
-        return [(k, self.image if image else self.map, o) for k, o, image in found]
+        every = [(k, self.image if image else self.map, o) for k, o, image in found]
+        return [(k, i, o) for k, i, o in every if i is not None]
+
+    @property
+    def of_maps(self) -> list[Shape]:
+        """The first of the ``operations``: those that do not read an image alone."""
+        return self.operations[: len(self.kernels) * len(self.buckets)]
 
     @property
     def sizes(self) -> list[int]:
@@ -96,8 +102,7 @@ class Channels:
         self, resolution: int, make: Callable[..., Any]
     ) -> list[Callable[..., Any]]:
         """One a convolution; images are at the first resolution alone."""
-        found = self.operations
-        found = found if resolution == 0 else found[: len(found) // 2]
+        found = self.operations if resolution == 0 else self.of_maps
         return [partial(make, shape) for shape in found]
 
     def forward(

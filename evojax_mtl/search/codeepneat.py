@@ -10,7 +10,8 @@ A generation:
    assembled (at the end of the generation before, so that buffers can grow);
 2. one network after the other starts from random weights, is trained for
    ``iterations`` on ``B`` examples of every task, and measured on the validation split;
-   its fitness is the mean over the tasks. A network whose outputs are not finite gets
+   its fitness is the mean over the tasks. (CMTR does so in several *bouts*, its
+   meta-iterations, and the best counts.) A network whose outputs are not finite gets
    fitness 0, the worst there is, and is counted;
 3. the fitness of a module or a table is the mean over the networks that contain it; of
    one in no network the mean of its species, so that it neither wins nor loses;
@@ -38,16 +39,19 @@ import numpy as np
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float
 
-from evojax_mtl.architectures.layers import Network
 from evojax_mtl.compiling import BRIEF, HASTY, Options
 from evojax_mtl.evaluation.assembled_training import Training, score, train_or_score
 from evojax_mtl.evaluation.training import no_tally
 from evojax_mtl.evolution import neat
-from evojax_mtl.evolution.front import Front
 from evojax_mtl.evolution.neat import Rates
 from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.search.codeepneat_description import describe
-from evojax_mtl.search.codeepneat_populations import EVOLVED, RATES, Populations
+from evojax_mtl.search.codeepneat_populations import (
+    EVOLVED,
+    RATES,
+    SUMS,
+    Populations,
+)
 from evojax_mtl.search.codeepneat_state import (
     NONE,
     CoDeepNEATState,
@@ -90,11 +94,7 @@ class CoDeepNEAT(Populations):
         return sequential_vmap(self._init)(key, hyperparameters)
 
     def _init(self, key: Array, hyperparameters: Hyperparameters) -> CoDeepNEATState:
-        slots = np.array(self.slots())
-        # a slot has a layer or two, a final one, and what comes from above
-        rows = tuple(int(r) for r in 4 * slots + 1)
-        weights = (int(slots.sum()) // 2 + 2) * self.kinds.largest
-        return self._initial(key, hyperparameters, rows, weights)
+        return self._initial(key, hyperparameters, *self.capacities())
 
     def _initial(
         self,
@@ -118,8 +118,8 @@ class CoDeepNEAT(Populations):
         tables, _ = self.repair(tables, alive, jnp.arange(config.places))
         assembled = self.networks_of(keys[4], modules, tables)
         first = jax.tree.map(lambda x: x[0], assembled.network)
-        model = self.model(rows, weights)
-        params = model.init(keys[5], first)
+        model, routing = self.model(rows, weights), self.first_routings()
+        params = model.init(keys[5], self.laid_out(first, routing))
         nobody = jnp.full(self.tasks, NONE, jnp.float32)
         return CoDeepNEATState(
             key=keys[0],
@@ -130,9 +130,9 @@ class CoDeepNEAT(Populations):
             network=first,
             params=params,
             optimizer=self.transformation.init(params),
-            tally=no_tally(self.tasks),
+            tally=no_tally(self.tasks * self.individuals),
             evolved={name: jnp.zeros((), kind) for name, kind in EVOLVED.items()},
-            tallied=jnp.zeros(3),
+            tallied={name: jnp.zeros(()) for name in self.sums},
             champion=nobody,
             finalists=Finalists(
                 jax.tree.map(
@@ -140,27 +140,28 @@ class CoDeepNEAT(Populations):
                 ),
                 jnp.full(config.finalists, NONE, jnp.float32),
             ),
-            best=Found(params, first, nobody),
+            best=Found(params, first, nobody, routing),
             front=self.no_front(first),
             progress=jnp.int32(0),
             final=jnp.int32(_NEVER),
             rows=rows,
             weights=weights,
+            routing=routing,
         )
 
     def _span(self, data: Dataset) -> int:
-        """Ticks of one network."""
+        """Ticks of one bout."""
         batches = data.batches(VALIDATION, self.config.batch)
         return self.iterations + batches
 
     def ticks(self, data: Dataset) -> int:
-        """Of each network training iterations, then validation batches."""
-        return self.config.networks * self._span(data)
+        """Of each bout training iterations, then validation batches."""
+        return self.config.networks * self.bouts * self._span(data)
 
     def phases(self, data: Dataset) -> tuple[tuple[str, int], ...]:
         """See ``Search.phases``."""
         span, found = self._span(data), []
-        for n in range(self.config.networks):
+        for n in range(self.config.networks * self.bouts):
             found.append(("training", n * span + self.iterations))
             found.append(("evaluation", (n + 1) * span))
         return tuple(found)
@@ -202,17 +203,19 @@ class CoDeepNEAT(Populations):
         model = self.model(state.rows, state.weights)
         key = jax.random.fold_in(state.key, state.generation)
 
-        def one_network(carry):
+        def one_bout(carry):
             tick, state = carry
-            n, i = tick // span, tick % span
-            own = jax.random.fold_in(key, n + 1)
-            state = jax.lax.cond(
-                i == 0,
-                lambda state: self._begin(own, model, state, n),
-                lambda state: state,
-                state,
-            )
-            lists = model.lists(state.network)
+            bout, i = tick // span, tick % span
+            n, own = bout // self.bouts, jax.random.fold_in(key, bout + 1)
+
+            def begin(state):
+                state = self._begin(own, model, state, bout)
+                # the keys of the ticks are smaller
+                new = jax.random.fold_in(own, span + 1)
+                return self.proposed(new, state, hyperparameters)
+
+            state = jax.lax.cond(i == 0, begin, lambda state: state, state)
+            lists = model.lists(self.laid_out(state.network, state.routing))
             transformation = self.optimizer(state.network)
 
             def run(i, sofar):
@@ -236,20 +239,20 @@ class CoDeepNEAT(Populations):
                     trains,
                 )
 
-            end = jnp.minimum(stop - n * span, span)
+            end = jnp.minimum(stop - bout * span, span)
             sofar = Training(state.params, state.optimizer, state.tally)
             sofar = jax.lax.fori_loop(i, end, run, sofar)
             state = state.replace(**sofar._asdict())
             state = jax.lax.cond(
                 end == span,
-                lambda state: self._measured(state, n, data),
+                lambda state: self._measured(state, bout, data),
                 lambda state: state,
                 state,
             )
-            return n * span + end, state
+            return bout * span + end, state
 
         _, state = jax.lax.while_loop(
-            lambda carry: carry[0] < stop, one_network, (start, state)
+            lambda carry: carry[0] < stop, one_bout, (start, state)
         )
         last = jnp.equal(stop, self.ticks(data))
         rates = self._rates(hyperparameters)
@@ -271,27 +274,6 @@ class CoDeepNEAT(Populations):
         rate = hyperparameters["learning_rate"] * state.network.learning_rate
         return rate * decay
 
-    # What a method with two objectives adds.
-
-    def no_front(self, network: Network) -> Front | None:
-        """The front before any network; ``network`` gives the shapes."""
-        return None
-
-    def noted(
-        self,
-        state: CoDeepNEATState,
-        n: Array,
-        fitness: Array,
-        sound: Array,
-        data: Any,
-    ) -> CoDeepNEATState:
-        """The state after network ``n`` was measured: what it costs, the front."""
-        return state
-
-    def told(self, state: CoDeepNEATState) -> Metrics:
-        """Further metrics."""
-        return {}
-
     def step(
         self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Dataset
     ) -> tuple[CoDeepNEATState, Metrics]:
@@ -299,6 +281,18 @@ class CoDeepNEAT(Populations):
         return self.advance(state, hyperparameters, data, 0, self.ticks(data))
 
     def _begin(
+        self, key: Array, model: AssembledNetworks, state: CoDeepNEATState, bout: Array
+    ) -> CoDeepNEATState:
+        """The state at the beginning of a bout, the first one a network's own."""
+        state = jax.lax.cond(
+            bout % self.bouts == 0,
+            lambda state: self._fresh(key, model, state, bout // self.bouts),
+            lambda state: state,
+            state,
+        )
+        return state.replace(tally=no_tally(self.tasks * self.individuals))
+
+    def _fresh(
         self, key: Array, model: AssembledNetworks, state: CoDeepNEATState, n: Array
     ) -> CoDeepNEATState:
         """The state with network ``n`` ready to be trained."""
@@ -308,48 +302,68 @@ class CoDeepNEAT(Populations):
             state.assembled.network,
             state.finalists.network,
         )
-        params = model.init(jax.random.fold_in(key, 0), network)
+        routing = self.first_routings()
+        params = model.init(jax.random.fold_in(key, 0), self.laid_out(network, routing))
         goes_on = final & (before > 0)
 
         def pick(old, new):
             return jnp.where(goes_on, old, new)
 
         # the sums begin anew with the generation's first network
-        first = n == 0
+        first, assembled = n == 0, state.assembled
+        tallied = {k: jnp.where(first, 0, x) for k, x in state.tallied.items()}
         return state.replace(
             network=network,
             params=jax.tree.map(pick, state.params, params),
             optimizer=jax.tree.map(
                 pick, state.optimizer, self.transformation.init(params)
             ),
-            tally=no_tally(self.tasks),
-            tallied=jnp.where(first, 0, state.tallied),
+            routing=jax.tree.map(pick, state.routing, routing),
+            assembled=assembled.replace(fitness=assembled.fitness.at[n].set(0)),
+            tallied=tallied,
             champion=jnp.where(first, NONE, state.champion),
         )
 
-    def _measured(self, state: CoDeepNEATState, n: Array, data: Any) -> CoDeepNEATState:
-        """The state with what network ``n`` came to."""
-        tally, final = state.tally, self._turn(state, n)[2]
-        sound = tally.finite.all()
-        accuracy = tally.right / jnp.maximum(tally.seen, 1)
+    def proposed(
+        self, key: Array, state: CoDeepNEATState, hyperparameters: Hyperparameters
+    ) -> CoDeepNEATState:
+        """The state with what a bout tries; nothing by default."""
+        return state
+
+    def selected(
+        self, state: CoDeepNEATState
+    ) -> tuple[CoDeepNEATState, Float[Array, "T"], Bool[Array, ""]]:
+        """The state after a bout's selection, its accuracies, whether they count."""
+        accuracy = state.tally.right / jnp.maximum(state.tally.seen, 1)
+        return state, accuracy, state.tally.finite.all()
+
+    def _measured(
+        self, state: CoDeepNEATState, bout: Array, data: Any
+    ) -> CoDeepNEATState:
+        """The state with what a bout came to; a network's fitness is its best's."""
+        n, tally = bout // self.bouts, state.tally
+        final = self._turn(state, n)[2]
+        state, accuracy, sound = self.selected(state)
         fitness = jnp.where(sound, accuracy, 0).astype(jnp.float32)
         mean = fitness.mean()
         better = sound & (mean > state.best.fitness.mean())
         best = jax.tree.map(
             lambda new, old: jnp.where(better, new, old),
-            Found(state.params, state.network, fitness),
+            Found(state.params, state.network, fitness, state.routing),
             state.best,
         )
         entering = jnp.where(final | ~sound, NONE, mean)
-        failed = jnp.stack([tally.loss, tally.skipped, ~sound]).astype(jnp.float32)
+        ended = (bout + 1) % self.bouts == 0
+        sums = dict(zip(SUMS, (tally.loss, tally.skipped, ~sound & ended), strict=True))
+        tallied = {k: x + sums.get(k, 0) for k, x in state.tallied.items()}
         state = self.noted(state, n, mean, sound, data)
-        measured = state.assembled.fitness.at[n].set(mean)
+        measured = state.assembled.fitness.at[n].max(mean)
         return state.replace(
             assembled=state.assembled.replace(fitness=measured),
             champion=jnp.where(mean > state.champion.mean(), fitness, state.champion),
             best=best,
             finalists=state.finalists.entered(state.network, entering),
-            tallied=state.tallied + failed,
+            tallied=tallied,
             progress=jnp.where(better, state.generation + 1, state.progress),
         )
 
@@ -363,7 +377,9 @@ class CoDeepNEAT(Populations):
         """The metrics so far; after the ``last`` tick the state after selection."""
         config, done = self.config, state.generation + 1
         searching = state.generation < self._first_final(state)
-        fitness, (loss, skipped, failed) = state.assembled.fitness, state.tallied
+        fitness, counts = state.assembled.fitness, dict(state.tallied)
+        steps = config.networks * self.bouts * self.iterations
+        loss = counts.pop("loss") / (steps * self.tasks * self.individuals)
         champion = jnp.maximum(state.champion, 0)
         stalled = last & searching & (done - state.progress >= config.patience)
         state = jax.lax.cond(
@@ -382,24 +398,23 @@ class CoDeepNEAT(Populations):
             "kept": jnp.maximum(state.best.fitness, 0),
             "mean_fitness": fitness.mean(),
             "least_fitness": fitness.min(),
-            "loss": loss / (config.networks * self.iterations * self.tasks),
-            "skipped_steps": skipped.astype(jnp.int32),
-            "nonfinite": failed.astype(jnp.int32),
+            "loss": loss,
+            **{name: count.astype(jnp.int32) for name, count in counts.items()},
             "evaluations": config.networks,
             "final_training": (~searching).astype(jnp.int32),
-            **self.told(state),
             **state.evolved,
+            **self.told(state),
         }
 
     def final_state(self, state: CoDeepNEATState) -> CoDeepNEATState:
         """The best network's snapshot (the present one before any was measured)."""
         found = state.best.fitness.mean() > NONE
-        params, network = jax.tree.map(
+        params, network, routing = jax.tree.map(
             lambda best, present: jnp.where(found, best, present),
-            (state.best.params, state.best.network),
-            (state.params, state.network),
+            (state.best.params, state.best.network, state.best.routing),
+            (state.params, state.network, state.routing),
         )
-        return state.replace(params=params, network=network)
+        return state.replace(params=params, network=network, routing=routing)
 
     def test(
         self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Dataset
@@ -410,7 +425,7 @@ class CoDeepNEAT(Populations):
     def _test(self, state: CoDeepNEATState, data: Dataset) -> Float[Array, "T"]:
         state, size = self.final_state(state), self.config.batch
         model = self.model(state.rows, state.weights)
-        lists = model.lists(state.network)
+        lists = model.lists(self.laid_out(state.network, state.routing))
 
         def add(i, tally):
             batch = data.batch_at(TEST, i, size)
@@ -418,10 +433,11 @@ class CoDeepNEAT(Populations):
             params = state.params
             return score(model, lists, params, examples, batch, data.targets, tally)
 
-        batches, begin = data.batches(TEST, size), no_tally(self.tasks)
-        tally = jax.lax.fori_loop(0, batches, add, begin)
+        begin = no_tally(self.tasks * self.individuals)
+        tally = jax.lax.fori_loop(0, data.batches(TEST, size), add, begin)
         accuracy = tally.right / jnp.maximum(tally.seen, 1)
-        return jnp.where(tally.finite, accuracy, 0)
+        accuracy = jnp.where(tally.finite, accuracy, 0)
+        return accuracy.reshape(self.tasks, self.individuals)[:, 0]
 
     def static(self, state: CoDeepNEATState) -> dict[str, Any]:
         """Rows per resolution, and weights."""

@@ -10,6 +10,7 @@ from evojax_mtl.architectures.layers import (
     INITIALIZERS,
     MERGE,
     Network,
+    weighted,
 )
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 from evojax_mtl.networks.layer_sets import LayerSet
@@ -44,6 +45,11 @@ def kept(state: Any) -> tuple[Any, Network]:
     return jax.tree.map(np.asarray, held)
 
 
+def parameters_of_layers(kinds: LayerSet, network: Network) -> int:
+    """Weights in use of a network's kernels and biases."""
+    return int((kinds.parameters(network) * weighted(network)).sum())
+
+
 def _layers(
     kinds: LayerSet, network: Network, nodes: np.ndarray
 ) -> list[dict[str, Any]]:
@@ -75,22 +81,30 @@ def _modules(
     modules: list[dict[str, Any]] = []
     kinds, seen = {}, {}
     for held in sorted(set(network.module[convolves].tolist())):
-        nodes = np.flatnonzero((network.module == held) & convolves)
-        number = {int(node): i + 2 for i, node in enumerate(nodes[:-1])}
-        number[int(nodes[-1])] = len(nodes) + 1
-        layers = _layers(kinds_of_layers, network, nodes)
-        edges = []
-        for source, target, edge in zip(
-            architecture.source, architecture.target, architecture.edge, strict=True
-        ):
-            if edge and int(target) in number:
-                edges.append([number.get(int(source), INPUT), number[int(target)]])
-        same = repr((layers, sorted(edges)))
+        found = module_of(kinds_of_layers, network, held, len(modules))
+        same = repr((found["nodes"], found["edges"]))
         if same not in seen:
             seen[same] = len(modules)
-            modules.append(_module(len(modules), layers, edges))
+            modules.append(found)
         kinds[held] = seen[same]
     return modules, kinds
+
+
+def module_of(
+    kinds: LayerSet, network: Network, held: int, number: int
+) -> dict[str, Any]:
+    """The module in slot ``held``, as a graph of its layers; named by ``number``."""
+    architecture = network.architecture
+    convolves = architecture.active & (architecture.operation > MERGE)
+    nodes = np.flatnonzero((network.module == held) & convolves)
+    place = {int(node): i + 2 for i, node in enumerate(nodes)}
+    edges = []
+    for source, target, edge in zip(
+        architecture.source, architecture.target, architecture.edge, strict=True
+    ):
+        if edge and int(target) in place:
+            edges.append([place.get(int(source), INPUT), place[int(target)]])
+    return _module(number, _layers(kinds, network, nodes), sorted(edges))
 
 
 def _module(

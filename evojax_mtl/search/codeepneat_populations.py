@@ -17,6 +17,7 @@ from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.optimizers import optimizer
 from evojax_mtl.evolution import neat
 from evojax_mtl.evolution.coevolution import attribute, deal
+from evojax_mtl.evolution.front import Front
 from evojax_mtl.evolution.neat import NEAT, Population, Rates
 from evojax_mtl.genomes import assembly
 from evojax_mtl.genomes.graphs import FIXED
@@ -26,6 +27,7 @@ from evojax_mtl.networks.image_layers import Channels
 from evojax_mtl.networks.layer_sets import LayerSet
 from evojax_mtl.networks.layer_weights import bucket_sizes, layout
 from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState
+from evojax_mtl.search.protocol import Metrics
 
 DECAY = (1e-9, 1e-3)
 """Range of L2 regularisation (Liang 2019, Table 3)."""
@@ -50,11 +52,20 @@ EVOLVED = {
 """Metrics of a reproduction, and their types."""
 
 
+SUMS = ("loss", "skipped_steps", "nonfinite")
+"""Metrics that are sums over the networks of a generation."""
+
+
 class Populations:
     """What evolves; a subclass of ``CoDeepNEAT`` says how networks are assembled."""
 
     method: str
     config: Any
+    individuals = 1
+    """Networks of each task that are trained together."""
+    bouts = 1
+    """How often a network is trained and measured until its fitness is known."""
+    sums: tuple[str, ...] = SUMS
 
     def __init__(self, config: Any, data: Any) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
@@ -97,7 +108,7 @@ class Populations:
             )
         buckets = bucket_sizes(config.filters, config.buckets)
         kernels = kernels_to(config.largest_kernel)
-        self.kinds: LayerSet = Channels(image, kernels, buckets)
+        self.kinds: LayerSet = self.widths(image, kernels, buckets)
         self.maps = assembly.Maps(self.size, image, kernels, buckets, config.depth)
         self.filters = (config.fewest_filters, config.filters)
         self.layers: Space = assembly.layer_space(
@@ -124,13 +135,13 @@ class Populations:
         """What the model reads of a batch."""
         return batch.images
 
-    def optimizer(self, network: Network | None = None) -> Transformation:
+    def optimizer(self, network: Any = None) -> Transformation:
         """That of a network; the state of all networks' is of one form."""
         return optimizer(self.config.optimizer)
 
     # What is selected for; the fitness alone by default.
 
-    def cost(self, network: Network) -> Float[Array, ""]:
+    def cost(self, network: Any) -> Float[Array, ""]:
         """Of a network before it is measured, to be small."""
         return jnp.zeros(())
 
@@ -143,7 +154,32 @@ class Populations:
         """What ranks individuals within their species; None for the fitness."""
         return None
 
+    def no_front(self, network: Any) -> Front | None:
+        """The front before any network; ``network`` gives the shapes."""
+        return None
+
+    def noted(
+        self,
+        state: CoDeepNEATState,
+        n: Array,
+        fitness: Array,
+        sound: Array,
+        data: Any,
+    ) -> CoDeepNEATState:
+        """The state after network ``n`` was measured: what it costs, the front."""
+        return state
+
+    def told(self, state: CoDeepNEATState) -> Metrics:
+        """A method's own metrics."""
+        return {}
+
     # What a method defines.
+
+    def widths(
+        self, image: int, kernels: tuple[int, ...], buckets: tuple[int, ...]
+    ) -> Channels:
+        """What convolutions read and make."""
+        return Channels(image, kernels, buckets)
 
     def module_genes(self) -> Space:
         """Hyperparameters of a module as a whole."""
@@ -171,7 +207,7 @@ class Populations:
         tables: Population,
         chosen: Int[Array, "S"],
         table: Int[Array, ""],
-    ) -> tuple[Network, Bool[Array, "S"]]:
+    ) -> tuple[Any, Bool[Array, "S"]]:
         """One network, and the species whose modules are in it."""
         raise TypeError(f"{type(self).__name__} assembles nothing")
 
@@ -182,6 +218,26 @@ class Populations:
     def slots(self) -> list[int]:
         """Places for modules at each resolution, to begin with."""
         raise TypeError(f"{type(self).__name__} defines no slots")
+
+    def capacities(self) -> tuple[tuple[int, ...], int]:
+        """Rows of each resolution and weights that there is room for to begin with."""
+        slots = np.array(self.slots())
+        # a slot has a layer or two, a final one, and what comes from above
+        rows = tuple(int(r) for r in 4 * slots + 1)
+        return rows, (int(slots.sum()) // 2 + 2) * self.kinds.largest
+
+    def needs(self, network: Any) -> Int[Array, "_"]:
+        """Rows of each resolution and weights that a network needs at most."""
+        rows = rows_bound(network.architecture, self.maps.levels[-1] + 1)
+        return jnp.append(rows, layout(network, self.kinds).total)
+
+    def first_routings(self) -> Any:
+        """What the tasks' routings begin as; None where all have the network's."""
+        return None
+
+    def laid_out(self, network: Any, routing: Any) -> Network:
+        """What the tape runs of a network, or of a set with these routings."""
+        return network
 
     def evolve(
         self, key: Array, state: CoDeepNEATState, rates: Rates
@@ -248,10 +304,8 @@ class Populations:
 
         def one(drawn):
             network, uses = self.assemble(modules, tables, *drawn)
-            rows = rows_bound(network.architecture, self.maps.levels[-1] + 1)
-            weights = layout(network, self.kinds).total
             cost = jnp.asarray(self.cost(network), jnp.float32)
-            return network, uses, jnp.append(rows, weights), cost
+            return network, uses, self.needs(network), cost
 
         network, uses, needs, cost = jax.lax.map(one, (chosen, table))
         return Assembled(

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from evojax_mtl.architectures.layers import Network
 from evojax_mtl.evaluation.training import Tally
 from evojax_mtl.evolution.front import Front
 from evojax_mtl.evolution.neat import Population
@@ -24,7 +23,7 @@ class Assembled(Pytree):
     """The networks of a generation and what they are made of.
 
     Attributes:
-      network: the networks.
+      network: the networks, or where routings evolve as they train, sets of modules.
       chosen: one module of each species.
       uses: the species whose modules are in the network.
       table: the blueprint, or the table of global hyperparameters.
@@ -33,7 +32,7 @@ class Assembled(Pytree):
       needs: rows of each resolution, and weights, that the networks need at most.
     """
 
-    network: Network
+    network: Any
     chosen: Int[Array, "J S"]
     uses: Bool[Array, "J S"]
     table: Int[Array, "J"]
@@ -50,10 +49,10 @@ class Finalists(Pytree):
       fitness: when it was measured; below 0 where there is none.
     """
 
-    network: Network
+    network: Any
     fitness: Float[Array, "H"]
 
-    def entered(self, network: Network, fitness: Float[Array, ""]) -> "Finalists":
+    def entered(self, network: Any, fitness: Float[Array, ""]) -> "Finalists":
         """With ``network`` among them if it is better than the worst.
 
         One that is there already keeps its place and the better of its fitnesses.
@@ -79,11 +78,13 @@ class Found(Pytree):
       params: its weights.
       network: what they belong to.
       fitness: of each task.
+      routing: of each task; None where all have one, the network's.
     """
 
     params: Any
-    network: Network
+    network: Any
     fitness: Float[Array, "T"]
+    routing: Any = None
 
 
 class CoDeepNEATState(Pytree):
@@ -100,8 +101,7 @@ class CoDeepNEATState(Pytree):
       optimizer: its optimiser's state.
       tally: sums over its training and validation.
       evolved: what the last reproduction went through: metrics.
-      tallied: sums over the generation's networks so far: loss, skipped steps,
-        networks that failed.
+      tallied: sums over the generation's networks so far, as the metrics name them.
       champion: fitness of the generation's best network so far, each task.
       finalists: the best of the whole search.
       best: the best trained network.
@@ -112,6 +112,7 @@ class CoDeepNEATState(Pytree):
         before.
       rows: rows of each resolution there is room for.
       weights: weights of kernels there is room for.
+      routing: of each task and individual, ``(T, I, ...)``; None where all have one.
     """
 
     key: Array
@@ -119,12 +120,12 @@ class CoDeepNEATState(Pytree):
     modules: Population
     tables: Population
     assembled: Assembled
-    network: Network
+    network: Any
     params: Any
     optimizer: Any
     tally: Tally
     evolved: dict[str, Array]
-    tallied: Float[Array, "3"]
+    tallied: dict[str, Array]
     champion: Float[Array, "T"]
     finalists: Finalists
     best: Found
@@ -133,3 +134,4 @@ class CoDeepNEATState(Pytree):
     final: Int[Array, ""]
     rows: tuple[int, ...] = static()
     weights: int = static()
+    routing: Any = None

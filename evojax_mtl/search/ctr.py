@@ -32,13 +32,16 @@ from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.configs import CTRConfig
 from evojax_mtl.genomes import routings
 from evojax_mtl.genomes.routings import Routing
-from evojax_mtl.networks.soft_merge import initial_scale
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.search.routed import RoutedSearch
 from evojax_mtl.search.routed_state import RoutedState
-
-INDIVIDUAL = ("merge", "decoders")
-"""Weights that belong to one individual, with a leading axis ``P``."""
+from evojax_mtl.search.routing_evolution import (
+    challengers,
+    inherited,
+    promoted,
+    promoted_genomes,
+    with_challengers,
+)
 
 _SLACK = 2
 """How much larger the first buffers are than the first networks need."""
@@ -101,81 +104,33 @@ class CTR(RoutedSearch):
         self, key: Array, state: RoutedState, hyperparameters: Hyperparameters
     ) -> RoutedState:
         """Steps 1 to 6."""
-        champion = jax.tree.map(lambda x: x[:, 0], state.genome)
-        params = self._inherit(state.params)
+        params = inherited(state.params, self.tasks)
         scales = params["merge"].reshape(self.tasks, self.individuals, -1)
-        keys = jax.random.split(key, self.tasks)
-        challenger, scale = jax.vmap(self._mutate, (0, 0, 0, None))(
-            keys, champion, scales[:, 1], hyperparameters
+        challenger, scale = challengers(
+            key,
+            state.genome,
+            scales,
+            self.config.modules,
+            hyperparameters["alpha"],
+            hyperparameters["mutations"],
         )
-        genome = jax.tree.map(
-            lambda both, new: both.at[:, 1].set(new), state.genome, challenger
-        )
-        scales = scales.at[:, 1].set(scale).reshape(params["merge"].shape)
+        genome = with_challengers(state.genome, challenger)
+        scales = with_challengers(scales, scale).reshape(params["merge"].shape)
         return state.replace(
             genome=genome,
             params=params | {"merge": scales},
-            optimizer=self._inherit(state.optimizer),
+            optimizer=inherited(state.optimizer, self.tasks),
         )
-
-    def _mutate(
-        self,
-        key: Array,
-        routing: Routing,
-        scales: Float[Array, "E"],
-        hyperparameters: Hyperparameters,
-    ) -> tuple[Routing, Float[Array, "E"]]:
-        def mutate(i, carry):
-            routing, scales = carry
-            grown, edge = routings.add_node(
-                jax.random.fold_in(key, i), routing, self.config.modules
-            )
-            position = jnp.arange(scales.shape[0])
-            into = (routing.target == grown.target[edge]) & (position < routing.edges)
-            scale = initial_scale(scales, into, hyperparameters["alpha"])
-            added = (edge >= 0) & (position == edge)
-            scales = jnp.where(added, scale, scales)
-            scales = jnp.where((edge >= 0) & (position == edge - 1), 0, scales)
-            return grown, scales
-
-        count = jnp.asarray(hyperparameters["mutations"], jnp.int32)
-        return jax.lax.fori_loop(0, count, mutate, (routing, scales))
-
-    def _map_individuals(self, function: Any, tree: Any) -> Any:
-        """Applies ``function`` to the individuals' leaves, shaped ``(T, I, ...)``."""
-
-        def visit(path, leaf):
-            names = {getattr(part, "key", None) for part in path}
-            if not names & set(INDIVIDUAL):
-                return leaf
-            pairs = leaf.reshape(self.tasks, self.individuals, *leaf.shape[1:])
-            return function(pairs).reshape(leaf.shape)
-
-        return jax.tree_util.tree_map_with_path(visit, tree)
-
-    def _inherit(self, tree: Any) -> Any:
-        """Challengers become copies of champions."""
-
-        def copy(pairs):
-            return jnp.broadcast_to(pairs[:, :1], pairs.shape)
-
-        return self._map_individuals(copy, tree)
 
     def replace(
         self, state: RoutedState, fitness: Float[Array, "T I"]
     ) -> tuple[RoutedState, Metrics]:
         """Challengers that are strictly better become champions."""
         wins = fitness[:, 1] > fitness[:, 0]
-
-        def promote(pairs):
-            better = jnp.stack([wins, jnp.zeros_like(wins)], axis=1)
-            better = better.reshape(*better.shape, *[1] * (pairs.ndim - 2))
-            return jnp.where(better, pairs[:, 1:], pairs)
-
         state = state.replace(
-            params=self._map_individuals(promote, state.params),
-            optimizer=self._map_individuals(promote, state.optimizer),
-            genome=jax.tree.map(promote, state.genome),
+            params=promoted(state.params, wins),
+            optimizer=promoted(state.optimizer, wins),
+            genome=promoted_genomes(state.genome, wins),
         )
         return state.replace(room=self._room(state)), {
             "champion": jnp.max(fitness, axis=1),

@@ -21,7 +21,7 @@ def describe(search: Any, state: Any) -> dict[str, Any]:
     logits = np.asarray(search.edge_logits(merge))
     champions = range(0, search.networks, search.individuals)
     networks = [
-        {"name": name, **_network(architecture, logits, p)}
+        {"name": name, **network_of(architecture, logits, p)}
         for name, p in zip(search.names, champions, strict=True)
     ]
     return {
@@ -30,7 +30,14 @@ def describe(search: Any, state: Any) -> dict[str, Any]:
     }
 
 
-def _network(architecture: Any, logits: np.ndarray, p: int) -> dict[str, Any]:
+def network_of(architecture: Any, logits: np.ndarray, p: int) -> dict[str, Any]:
+    """Nodes and edges of network ``p`` of an architecture of modules.
+
+    Args:
+      architecture: ``(P, ...)``, NumPy; a node's slot is its module.
+      logits: scales of the soft merges, ``(P, E)``.
+      p: which one.
+    """
     edges = np.flatnonzero(architecture.edge[p])
     source, target = architecture.source[p, edges], architecture.target[p, edges]
     level = architecture.resolution[p]
@@ -66,6 +73,12 @@ def merge_shares(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
         scales = np.exp(logits[into] - logits[into].max())
         shares[into] = scales / scales.sum()
     return shares
+
+
+def merge_scales(networks: list[dict[str, Any]]) -> int:
+    """Learned scales of the soft merges that described networks use."""
+    targets = [[e["target"] for e in network["edges"]] for network in networks]
+    return sum(t.count(node) > 1 for t in targets for node in t)
 
 
 def _parameters(search: Any, params: Any, networks: list[dict[str, Any]]) -> int:

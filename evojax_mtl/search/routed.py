@@ -41,7 +41,7 @@ from evojax_mtl.evaluation.training import (
 from evojax_mtl.networks.operations import ConvolutionModule
 from evojax_mtl.networks.supernet import RoutedNetworks, Supernet
 from evojax_mtl.search.balancing import search_balancer
-from evojax_mtl.search.description import describe
+from evojax_mtl.search.description import describe, merge_scales
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.search.routed_state import RoutedState, Snapshot
 from evojax_mtl.tasks.dataset import TEST, VALIDATION, Dataset
@@ -120,8 +120,7 @@ class RoutedSearch:
 
     def merge_scales(self, networks: list[dict[str, Any]]) -> int:
         """Learned merge scales that the described networks use."""
-        targets = [[e["target"] for e in network["edges"]] for network in networks]
-        return sum(t.count(node) > 1 for t in targets for node in t)
+        return merge_scales(networks)
 
     def additions(self) -> int:
         """Rows that a generation can add to a resolution, at most."""

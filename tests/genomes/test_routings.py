@@ -191,3 +191,37 @@ def test_a_routing_decodes_to_the_nodes_and_edges_in_use(walks):
     assert architecture.edge[:7].all()
     np.testing.assert_array_equal(architecture.slot, routing.module)
     assert not architecture.operation.any()
+
+
+def test_modules_that_pool_are_joined_where_their_maps_fit():
+    size = (28, 28)
+    pooled = routings.pooled_resolutions(size, MODULES)
+    # maps of 28, 14, 7 and 3 pixels: the last are too small to be pooled
+    assert pooled.tolist() == [1, 2, 3, 3]
+
+    @jax.jit
+    @jax.vmap
+    def walk(key):
+        def mutate(i, routing):
+            key_of = jax.random.fold_in(key, i)
+            return routings.add_node(key_of, routing, MODULES, pooled)[0]
+
+        return jax.lax.fori_loop(0, ADDITIONS, mutate, START)
+
+    grown = jax.tree.map(np.asarray, walk(jax.random.split(jax.random.key(1), WALKS)))
+    begin = int(START.edges)
+    pairs = set()
+    for source, target, level in zip(
+        grown.source, grown.target, grown.resolution, strict=True
+    ):
+        made = np.where(np.arange(len(level)) == INPUT, 0, pooled[level])
+        assert (made[source] <= level[target]).all()
+        # a new node reads what is made, as it is
+        news = target[begin::2]
+        np.testing.assert_array_equal(level[news], made[source[begin::2]])
+        pairs |= set(zip(source[begin::2], target[begin + 1 :: 2], strict=True))
+    assert (grown.nodes == int(START.nodes) + ADDITIONS).all()
+    # of the chain's own pairs: not its first module, which takes the image's size
+    chain = [(u, v) for u, v in pairs if max(u, v) < int(START.nodes)]
+    assert (INPUT, 2) not in chain
+    assert {(INPUT, 3), (INPUT, OUTPUT), (4, 5), (5, OUTPUT)} <= set(chain)

@@ -12,6 +12,11 @@ from evojax_mtl.architectures.schedule import depths
 from evojax_mtl.genomes import routings
 from evojax_mtl.methods import find_method
 from evojax_mtl.networks.soft_merge import merge_weights
+from evojax_mtl.search.routing_evolution import (
+    challengers,
+    promoted_genomes,
+    with_challengers,
+)
 from evojax_mtl.tasks.dataset import stack_tasks
 from tests.search.cases import (
     assert_same_bits,
@@ -261,25 +266,20 @@ def test_room_covers_what_the_next_generation_schedules(mutations):
     search = entry.load()(config, data)
     rates = host(search.hyperparameters())
     blank = jax.eval_shape(search.init, jax.random.key(0), rates, data)
-    scales = jnp.zeros((TASKS, blank.params["merge"].shape[-1]))
-    mutate = jax.vmap(search._mutate, (0, 0, 0, None))
+    scales = jnp.zeros((TASKS, 2, blank.params["merge"].shape[-1]))
 
     def generation(rates, genome, key):
         propose_key, fitness_key = jax.random.split(key)
-        keys = jax.random.split(propose_key, TASKS)
-        challenger, _ = mutate(keys, first(genome), scales, rates)
-        genome = jax.tree.map(lambda x, y: x.at[:, 1].set(y), genome, challenger)
+        found = challengers(
+            propose_key, genome, scales, 3, rates["alpha"], rates["mutations"]
+        )
+        genome = with_challengers(genome, found[0])
         architecture = search.architecture(genome)
         lists = search.schedule(
             architecture, blank.capacities, depth=depths(architecture)
         )
         wins = jax.random.bernoulli(fitness_key, 0.7, (TASKS,))
-
-        def promote(x):
-            better = wins.reshape(-1, *[1] * (x.ndim - 2))
-            return x.at[:, 0].set(jnp.where(better, x[:, 1], x[:, 0]))
-
-        genome = jax.tree.map(promote, genome)
+        genome = promoted_genomes(genome, wins)
         return genome, (lists.rows, search._room(blank.replace(genome=genome)))
 
     @jax.jit
