@@ -20,8 +20,8 @@ from tests.search.cases import (
 )
 from tests.search.sharded import SEARCHES
 
-# cmsr is spread by the code of cm, and there is nothing else to it
-METHODS = [label for label in labels() if label != "cmsr"]
+# cmsr and cmtr are spread by the code of cm, and there is nothing else to it
+METHODS = [label for label in labels() if label not in ("cmsr", "cmtr")]
 
 
 @pytest.fixture(scope="module")
