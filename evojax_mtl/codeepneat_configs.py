@@ -341,11 +341,13 @@ CMSRConfig.presets = {
     **{s: _PRESETS[s] | {"nodes": 10} for s in ("laptop", "study")},
     "paper": _PRESETS["paper"],
 }
-_INNER: dict[str, Any] = {"species": 2, "meta_iterations": 3, "iterations": 10}
+_INNER: dict[str, Any] = {"species": 2, "largest_kernel": 3}
 CMTRConfig.presets = {
-    "tiny": _TINY | _INNER,
-    "smoke": _SMALL | _INNER,
-    "laptop": _LARGE | _INNER,
-    "study": _PRESETS["study"] | _INNER,
+    "tiny": _TINY | _INNER | {"meta_iterations": 3, "iterations": 10},
+    "smoke": _SMALL | _INNER | {"networks": 4, "meta_iterations": 2, "iterations": 30},
+    "laptop": _LARGE | _INNER | {"depth": 4, "meta_iterations": 4, "iterations": 30},
+    "study": _PRESETS["study"]
+    | _INNER
+    | {"depth": 4, "meta_iterations": 5, "iterations": 30},
     "paper": _PRESETS["paper"],
 }

@@ -184,17 +184,18 @@ class CMTR(CoDeepNEAT):
         common = self.common(rows, weights)
         return RoutedModules(**common, individuals=self.individuals)
 
-    def _spare(self) -> float:
-        """Rows to set aside, by those of the chains: a third of the nodes is kept."""
-        return 1 + self.config.additions / (3 * self.config.depth)
-
     def capacities(self) -> tuple[tuple[int, ...], int]:
-        """Room for modules of two or three layers, some of them with large kernels."""
-        chain = np.array(self.maps.levels[:-1])
-        slots = np.bincount(chain, minlength=self.levels)
-        rows = np.ceil((4 * slots + 1) * self._spare()) * self.tasks * self.individuals
-        weights = 2 * self.config.depth * self.kinds.largest
-        return tuple(int(r) for r in rows), weights
+        """Room for modules of one to three layers, some of them with large kernels.
+
+        As if two fifths of the mutations were kept, which is what was seen, and a
+        quarter of the new nodes at each resolution.
+        """
+        kept = 1 + 0.4 * self.config.additions
+        slots = np.bincount(self.maps.levels[:-1], minlength=self.levels)
+        imports = np.where(np.arange(self.levels) > 0, 1 + kept, 1)
+        rows = np.ceil(3 * (slots + 0.25 * kept) + imports)
+        rows = tuple(int(r) * self.tasks * self.individuals for r in rows)
+        return rows, 3 * self.config.depth * self.kinds.largest
 
     def needs(self, network: ModuleSet) -> Int[Array, "_"]:
         """What the chains need, and the weights."""
