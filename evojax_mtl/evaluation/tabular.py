@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.evaluation.seen import Seen, none_seen
 from evojax_mtl.pytrees import Pytree, static
 from evojax_mtl.tasks.dataset import TEST
 from evojax_mtl.tasks.tabular import Space, TableTask
@@ -172,7 +173,7 @@ class Archive(Pytree):
       spent: evaluations.
     """
 
-    seen: Bool[Array, "T A"]
+    seen: Seen
     best: Int[Array, "T"]
     fitness: Float[Array, "T"]
     spent: Int[Array, "T"]
@@ -182,7 +183,7 @@ def no_archive(data: TableData, best: Int[Array, "T"]) -> Archive:
     """Nothing is known; ``best`` stands in until something is."""
     tasks = data.tasks
     return Archive(
-        seen=jnp.zeros((tasks, data.architectures), bool),
+        seen=none_seen(tasks, data.architectures),
         best=best,
         fitness=jnp.full((tasks,), -jnp.inf, jnp.float32),
         spent=jnp.zeros((tasks,), jnp.int32),
@@ -232,9 +233,7 @@ def _look_up(archive, validation, target, budget, candidates):
     better = fitness[first] > archive.fitness
     return (
         archive.replace(
-            seen=archive.seen.at[jnp.where(evaluated, candidates, len(validation))].set(
-                True, mode="drop"
-            ),
+            seen=archive.seen.add(candidates, new),
             best=jnp.where(better, candidates[first], archive.best),
             fitness=jnp.where(better, fitness[first], archive.fitness),
             spent=archive.spent + jnp.sum(new),

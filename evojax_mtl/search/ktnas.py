@@ -15,7 +15,8 @@ target task i:
 3. children: ``offspring`` mutants of the population, each the best of a tournament with
    one edge changed; of each transferred architecture the ``screened`` best by the proxy
    among itself and its one-edit neighbours. None that was evaluated before; where
-   all of these were, a random architecture instead, or a neighbour of a mutant;
+   all of these were, as many random architectures, and the population's own fitness is
+   forgotten, so that the search begins anew, with what it remembers of transfers;
 4. the children are evaluated; the best ``N`` of population and children survive.
 
 Where the paper leaves room: its Table I names REA as the base and a zero-cost proxy as
@@ -42,6 +43,7 @@ from evojax_mtl.evaluation.table_embeddings import graphs_of
 from evojax_mtl.evaluation.table_predictor import Log, add, fit, no_log, predict
 from evojax_mtl.evaluation.tabular import NOTHING
 from evojax_mtl.evolution import transfer_rank as ranking
+from evojax_mtl.evolution.draws import uniform
 from evojax_mtl.evolution.tabular import (
     best_of,
     fittest,
@@ -82,6 +84,7 @@ class KTNAS(TableSearch):
 
     method = "ktnas"
     least_tasks = 2
+    shrinks = True
 
     def __init__(self, config, data, mesh=None):
         """Reads sizes and names; raises ``UserError`` for a single task."""
@@ -134,8 +137,8 @@ class KTNAS(TableSearch):
         pool = self.others.shape[1]
         config = self.config
         screened = config.transferred * config.screened
-        draws = pool + self.draws * config.offspring + screened + 1
-        chance = jax.random.uniform(key, (self.tasks, draws))
+        count = pool + self.draws * config.offspring + screened
+        chance = uniform(key, (self.tasks, count))
         chosen = jax.vmap(self._transfer, (0, None, 0, 0, None))(
             chance[:, :pool],
             own.rows.ravel(),
@@ -144,7 +147,7 @@ class KTNAS(TableSearch):
             data.vectors,
         )
         promise = self._promise(key, own.log, hyperparameters, data)
-        children, parents = jax.vmap(
+        children, parents, stuck = jax.vmap(
             lambda task, *arguments: self._breed(promise(task), data, *arguments)
         )(
             jnp.arange(self.tasks),
@@ -154,6 +157,11 @@ class KTNAS(TableSearch):
             chosen,
             state.archive.seen,
         )
+
+        fitness = jnp.where(stuck[:, None], -jnp.inf, own.fitness)
+        own = own.replace(fitness=fitness)
+        if own.parents.shape[1] == self.children < self.width:
+            return children, own.replace(transferred=chosen, parents=parents)
 
         def padded(x, fill):
             room = ((0, 0), (0, self.width - x.shape[1]))
@@ -168,6 +176,11 @@ class KTNAS(TableSearch):
             ),
         )
         return candidates, own
+
+    def shrink(self, state):
+        """Children alone; generation 0 has populations and those transferred."""
+        own = state.own.replace(parents=state.own.parents[:, : self.children])
+        return state.replace(candidates=state.candidates[:, : self.children], own=own)
 
     def _transfer(self, chance, rows, others, history, vectors):
         """The transfer population of one task, Algorithms 2 and 3."""
@@ -200,10 +213,13 @@ class KTNAS(TableSearch):
             lambda rows: predict(fitted, task, rows, data, hyperparameters)
         )
 
-    def _breed(self, promise, data, chance, rows, fitness, transferred, seen):
-        """Children of one task, and which transferred individual each is of."""
+    def _breed(self, promise, data, draws, rows, fitness, transferred, seen):
+        """Children of one task, which transferred individual each is of, or neither.
+
+        Whether there was no new child tells the third.
+        """
         config, neighbours = self.config, data.neighbours
-        drawn, chance = jnp.split(chance, [self.draws * config.offspring])
+        drawn, chance = jnp.split(draws, [self.draws * config.offspring])
 
         def mutate(chance):
             parent = rows[tournament(chance[0], fitness, config.tournament)]
@@ -238,15 +254,11 @@ class KTNAS(TableSearch):
         parents = jnp.concatenate(
             [parents, jnp.full(config.offspring, config.transferred)]
         )
-        # without a new child nothing would ever change: any architecture, or one more
-        # edit, each as likely; where it is known too, there will be another
-        lonely = ~(jnp.any(screened != NOTHING) | jnp.any(fresh))
-        first = lonely & (jnp.arange(len(children)) == 0)
-        drawn = jnp.floor(chance[-1] * 2 * len(seen)).astype(jnp.int32)
-        near = neighbours[jnp.concatenate([mutants, rows])[0]]
-        stranger = jnp.where(drawn < len(seen), drawn, near[drawn % len(near)])
-        children = jnp.where(first, stranger, children)
-        parents = jnp.where(first, config.transferred, parents)
+        # without a new child nothing would ever change
+        stuck = ~(jnp.any(screened != NOTHING) | jnp.any(fresh))
+        strangers = jnp.floor(draws[: len(children)] * len(seen)).astype(jnp.int32)
+        children = jnp.where(stuck, strangers, children)
+        parents = jnp.where(stuck, config.transferred, parents)
         if config.evaluated is not None:
             twice = children[:, None] == children
             twice = jnp.any(jnp.tril(twice, -1), axis=1)
@@ -257,7 +269,7 @@ class KTNAS(TableSearch):
             )
             kept = places(worth) < config.evaluated
             children = jnp.where(kept, children, NOTHING)
-        return children, parents
+        return children, parents, stuck
 
     def select(self, key, state, fitness, hyperparameters, data):
         """Survival, and Algorithm 1."""

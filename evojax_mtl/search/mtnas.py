@@ -106,7 +106,7 @@ class MTNAS(TableSearch):
         child = mutants(child_key, own.pool, seen, data, self.config.tournament)[t]
         random = jax.random.randint(random_key, (), 0, self.architectures)
         near = jnp.concatenate([own.source[None], data.neighbours[own.source]])
-        free = (near >= 0) & ~seen[t, near] & (own.source != NOTHING)
+        free = (near >= 0) & ~seen.task(t)[near] & (own.source != NOTHING)
         chance = jax.random.uniform(tie_key)
         screened = near[best_of(chance, data.proxy[t, near], free)]
         row = jnp.where(

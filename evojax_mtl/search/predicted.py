@@ -76,7 +76,7 @@ class PredictedSearch(TableSearch):
             )
 
         scores = jax.vmap(score)(keys[1:], log.rows, log.fitness)
-        scores = jnp.where(state.archive.seen, -jnp.inf, scores)
+        scores = jnp.where(state.archive.seen.every(), -jnp.inf, scores)
         values, rows = jax.lax.top_k(scores, min(self.top, self.architectures))
         rows = jnp.where(values > -jnp.inf, rows, NOTHING)
         if self.top > config.batch:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from evojax_mtl.evaluation.seen import Seen
 from evojax_mtl.evaluation.tabular import TableData
 from evojax_mtl.evolution.tabular import mutant, tournament
 from evojax_mtl.pytrees import Pytree
@@ -43,7 +44,7 @@ def no_pool(tasks: int, population: int) -> Pool:
 
 
 def mutants(
-    key: Array, pool: Pool, seen: Array, data: TableData, tournament_size: int
+    key: Array, pool: Pool, seen: Seen, data: TableData, tournament_size: int
 ) -> Int[Array, "T"]:
     """A child of each task's pool, by tournament and one edit."""
     chance = jax.random.uniform(key, (len(pool.rows), 2))

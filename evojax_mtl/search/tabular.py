@@ -103,6 +103,13 @@ class TableSearch(ABC):
     ) -> Any:
         """``own`` after the candidates' fitness; minus infinity: not evaluated."""
 
+    shrinks: ClassVar[bool] = False
+    """Whether later generations have fewer candidates than generation 0."""
+
+    def shrink(self, state: TableState) -> TableState:
+        """With room for the candidates of later generations alone."""
+        return state
+
     def measures(self, state: TableState, data: TableData) -> Metrics:
         """Metrics of the method's own."""
         return {}
@@ -177,7 +184,14 @@ class TableSearch(ABC):
             return self.step(state, hyperparameters, data)
 
         state = self.init(key, hyperparameters, data)
-        return jax.lax.scan(step, state, length=self.config.generations)
+        if not self.shrinks:
+            return jax.lax.scan(step, state, length=self.config.generations)
+        state, first = self.step(state, hyperparameters, data)
+        state, later = jax.lax.scan(
+            step, self.shrink(state), length=self.config.generations - 1
+        )
+        both = [jax.tree.map(lambda x: x[None], first), later]
+        return state, jax.tree.map(lambda *own: jnp.concatenate(own), *both)
 
     def run_to_target(
         self, key: Array, hyperparameters: Hyperparameters, data: TableData

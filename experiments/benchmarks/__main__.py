@@ -20,6 +20,7 @@ NAMES = (
     "min-norm",
     "neat",
     "node2vec",
+    "population",
     "synflow",
     "tabular",
 )

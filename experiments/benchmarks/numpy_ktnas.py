@@ -93,8 +93,8 @@ def breed(task, proxy, neighbours, config, rng):
     chance = rng.random(options.shape) + ~task.seen[options]
     mutants = options[np.arange(len(options)), chance.argmax(1)]
     if not found and task.seen[mutants].all():
-        near = neighbours[mutants[0]]
-        mutants[0] = rng.choice([rng.integers(len(task.seen)), rng.choice(near)])
+        mutants = rng.integers(0, len(task.seen), len(mutants) + tasks)
+        task.fitness = np.full(count, -np.inf)
     return (
         np.concatenate([np.array(found, int), mutants]),
         np.concatenate([np.array(parents, int), np.full(len(mutants), tasks)]),

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from evojax_mtl.compiling import ALONE, on_cpu
+from evojax_mtl.compiling import ALONE, SMALL, on_cpu
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation import table_embeddings
 from evojax_mtl.evaluation.tabular import TableData, table_data
@@ -65,7 +65,9 @@ def program(search: KTNAS, data: TableData, count: int):
             check_vma=False,
         )
     keys = jax.random.split(jax.random.key(0), count)
-    return jax.jit(best).lower(keys, data).compile(on_cpu(ALONE if mesh else None))
+    return (
+        jax.jit(best).lower(keys, data).compile(on_cpu(SMALL | (ALONE if mesh else {})))
+    )
 
 
 def run(tell: Callable[[str], None]) -> tuple[list[Case], list[Case]]:

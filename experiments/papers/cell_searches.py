@@ -42,6 +42,7 @@ class CellTable(NamedTuple):
       rows: method and options of each search.
       tasks: on which, but at ``smoke``.
       paper: options of all searches at the scale ``paper``.
+      smoke: likewise at ``smoke``.
       scratch: options of training from scratch; None: there is none.
       own: more of them for a task, at the scale ``paper``.
     """
@@ -52,6 +53,7 @@ class CellTable(NamedTuple):
     paper: Options
     scratch: Options | None = None
     own: dict[str, Options] | None = None
+    smoke: Options | None = None
 
 
 def tasks_of(table: CellTable, scale: str, asked: str | None) -> str:
@@ -64,8 +66,8 @@ def search_options(
 ) -> Options:
     """Options of a row's search."""
     options: Options = {"tasks": tasks, "scale": scale, "seed": seed}
-    paper = table.paper if scale == "paper" else {}
-    return options | paper | table.rows[name][1]
+    given = {"paper": table.paper, "smoke": table.smoke}.get(scale)
+    return options | (given or {}) | table.rows[name][1]
 
 
 def from_scratch(

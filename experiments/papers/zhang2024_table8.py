@@ -34,7 +34,7 @@ def main() -> None:
     spec = "nasbench201:val_200"
     rows: dict[str, dict[str, Any]] = {}
     for name in EMBEDDINGS:
-        options: dict[str, Any] = {"embedding": name, "generations": 1000}
+        options: dict[str, Any] = {"embedding": name, "generations": 10000}
         row = rows[name] = measure("ktnas", options, spec, chosen.seeds)
         if name != "one-hot":
             jax.clear_caches()

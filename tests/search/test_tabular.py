@@ -138,9 +138,9 @@ def test_what_was_spent_is_what_was_seen(kind, config):
     search, run = program(kind, config)
     state, metrics = run(jax.random.key(1), search.hyperparameters(), data)
     archive = state.archive
-    assert archive.spent.tolist() == archive.seen.sum(1).tolist()
+    assert archive.spent.tolist() == archive.seen.every().sum(1).tolist()
     assert metrics["evaluations"].sum() == archive.spent.sum()
-    known = np.where(archive.seen, data.validation, -np.inf)
+    known = np.where(archive.seen.every(), data.validation, -np.inf)
     np.testing.assert_array_equal(archive.fitness, known.max(1))
     np.testing.assert_array_equal(archive.best, known.argmax(1))
     assert (np.diff(metrics["validation"], axis=0) >= 0).all()
@@ -170,7 +170,7 @@ def test_look_up_stops_at_the_target_and_counts_nothing_twice():
     archive, fitness = look_up(archive, data, jnp.array([row, [NOTHING] * 6]))
     assert archive.spent.tolist() == [3, 0]
     assert fitness[0, 5] == -jnp.inf
-    assert not archive.seen[0, others[2]]
+    assert not archive.seen.every()[0, others[2]]
     assert archive.best[0] == best
     assert (fitness[1] == -jnp.inf).all()
     again, _ = look_up(archive, data, jnp.array([[others[2]] * 6, [1] * 6]))
@@ -184,7 +184,7 @@ def test_budgets_end_tasks(kind, config):
     search, run = program(kind, config)
     state, metrics = run(jax.random.key(5), search.hyperparameters(), data)
     assert state.archive.spent.tolist() == [9, 9]
-    assert state.archive.seen.sum(1).tolist() == [9, 9]
+    assert state.archive.seen.every().sum(1).tolist() == [9, 9]
     # up to there it is the search without a budget
     _, unlimited = run(jax.random.key(5), search.hyperparameters(), free)
     same = np.asarray((unlimited["spent"] <= 9).all(1))
@@ -255,13 +255,13 @@ def test_ktnas_transfers_from_other_tasks_and_never_evaluates_it():
     state, _ = search.step(search.init(jax.random.key(0), rates, data), rates, data)
     for _ in range(3):
         before = np.asarray(state.own.rows)
-        seen = np.asarray(state.archive.seen)
+        seen = np.asarray(state.archive.seen.every())
         state, _ = search.step(state, rates, data)
         for t in range(3):
             others = np.delete(before, t, axis=0)
             moved = np.asarray(state.own.transferred[t])
             assert np.isin(moved, others).all()
-            new = np.flatnonzero(np.asarray(state.archive.seen[t]) & ~seen[t])
+            new = np.flatnonzero(np.asarray(state.archive.seen.every()[t]) & ~seen[t])
             near = np.asarray(data.neighbours)[before[t]]
             assert np.isin(new, near).all()
 
@@ -283,7 +283,7 @@ def test_ktnas_goes_on_where_all_neighbours_were_seen(predictor):
     search = KTNAS(config, data)
     run = jax.jit(search.run)
     state, _ = run(jax.random.key(0), search.hyperparameters(), data)
-    assert state.archive.seen.all()
+    assert state.archive.seen.every().all()
 
 
 def test_the_predictor_is_a_gaussian_process():
@@ -358,7 +358,9 @@ def test_weaknas_draws_from_the_top_by_its_predictor():
     for t in range(2):
         assert len(set(np.asarray(rows[t, :2]))) == 2
         assert set(np.asarray(rows[t, :2])) < set(np.asarray(best[t, :5]))
-        assert not np.asarray(state.archive.seen[t])[np.asarray(best[t, :5])].any()
+        assert not np.asarray(state.archive.seen.every()[t])[
+            np.asarray(best[t, :5])
+        ].any()
     assert (rows[:, 2:] == NOTHING).all()
 
 
