@@ -342,12 +342,13 @@ CMSRConfig.presets = {
     "paper": _PRESETS["paper"],
 }
 _INNER: dict[str, Any] = {"species": 2, "largest_kernel": 3}
+_LONG = _INNER | {"depth": 4, "iterations": 40}
 CMTRConfig.presets = {
     "tiny": _TINY | _INNER | {"meta_iterations": 3, "iterations": 10},
     "smoke": _SMALL | _INNER | {"networks": 4, "meta_iterations": 2, "iterations": 30},
-    "laptop": _LARGE | _INNER | {"depth": 4, "meta_iterations": 4, "iterations": 30},
+    "laptop": _LARGE | _LONG | {"generations": 6, "networks": 7, "meta_iterations": 3},
     "study": _PRESETS["study"]
-    | _INNER
-    | {"depth": 4, "meta_iterations": 5, "iterations": 30},
+    | _LONG
+    | {"generations": 8, "networks": 9, "meta_iterations": 4},
     "paper": _PRESETS["paper"],
 }
