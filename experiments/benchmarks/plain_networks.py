@@ -107,20 +107,16 @@ def weights(
     kernels, biases = (
         np.asarray(params["layers"][name]) for name in ("kernels", "biases")
     )
-    begin, found = np.asarray(lists.lies.begin), {}
+    begin, sizes = np.asarray(lists.lies.begin), np.asarray(lists.lies.size)
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     widths: Any = model.kinds
     for step in network.steps:
         if step.slot < 0 or step.slot in found:
             continue
         reads, makes = step.channels
-        inputs = widths.image if _image(step) else widths.map
         bucket = min(b for b in widths.buckets if b >= makes)
-        shape = (step.side, step.side, inputs, bucket)
-        kernel = kernels[begin[step.node] :][: np.prod(shape)].reshape(shape)
+        kernel = kernels[begin[step.node] :][: sizes[step.slot]]
+        kernel = kernel.reshape(step.side, step.side, -1, bucket)
         kernel = kernel[:, :, :reads, :makes]
         found[step.slot] = kernel, biases[step.slot, :makes]
     return found
-
-
-def _image(step: Step) -> bool:
-    return all(source == INPUT for source, _ in step.sources)
