@@ -57,3 +57,33 @@ def run_networks(params, logits, images, architecture, inputs, key=None, rate=0.
 
         outputs.append(value(OUTPUT))
     return jnp.stack(outputs)
+
+
+def run_by(model):
+    """Logits of an assembled network, gradients of a loss, and its work lists."""
+
+    @jax.jit
+    def run(params, network, examples, key, rate):
+        lists = model.lists(network)
+
+        def loss(params):
+            logits = model.apply(params, lists, examples, key, rate)
+            return loss_of(logits), logits
+
+        (_, logits), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        return logits, gradients, lists
+
+    return run
+
+
+def loss_of(logits):
+    """Some function of logits, another one for each class."""
+    return jnp.sum(jnp.sin(logits + jnp.arange(logits.shape[-1])))
+
+
+def assert_same_gradients(gradients, expected):
+    """Equal up to the order of sums, and none of them 0."""
+    paths = jax.tree_util.tree_leaves_with_path(gradients)
+    for (path, a), b in zip(paths, jax.tree.leaves(expected), strict=True):
+        assert np.abs(b).max() > 0
+        np.testing.assert_allclose(a, b, 1e-3, 1e-4, err_msg=jax.tree_util.keystr(path))

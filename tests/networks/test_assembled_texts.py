@@ -18,6 +18,7 @@ from evojax_mtl.networks.assembled_texts import AssembledTexts, Words
 from evojax_mtl.networks.dropout import dropout, keep_threshold
 from evojax_mtl.networks.layer_weights import bucket_sizes
 from evojax_mtl.networks.sequence_layers import SequenceLayers
+from tests.networks.reference import assert_same_gradients, loss_of, run_by
 
 STEPS, DIMENSIONS, TASKS, BATCH, UNITS, CLASSES = 10, 5, 2, 2, 6, 2
 LENGTHS = np.array([[10, 0], [0, 7]])
@@ -64,16 +65,7 @@ def grown(key):
     return assembly.blueprint(MAPS, SPACE, graphs, chosen, graph, table)[0]
 
 
-@jax.jit
-def ours(params, network, words, key, rate):
-    lists = MODEL.lists(network)
-
-    def loss(params):
-        logits = MODEL.apply(params, lists, words, key, rate)
-        return jnp.sum(jnp.sin(logits + jnp.arange(CLASSES))), logits
-
-    (_, logits), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-    return logits, gradients, lists
+ours = run_by(MODEL)
 
 
 def gates(array, names, units, width):
@@ -194,16 +186,13 @@ def test_it_equals_plain_layers(case):
             for task, text in zip(*np.nonzero(LENGTHS), strict=True):
                 own = plain(params, table, lies, words, key, 1.0, task, text)
                 found = found.at[task, text].set(own)
-            return jnp.sum(jnp.sin(found + jnp.arange(CLASSES))), found
+            return loss_of(found), found
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     (_, wanted), slopes = expected(params)
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
-    paths = jax.tree_util.tree_leaves_with_path(gradients)
-    for (path, a), b in zip(paths, jax.tree.leaves(slopes), strict=True):
-        assert np.abs(b).max() > 0
-        np.testing.assert_allclose(a, b, 1e-3, 1e-4, err_msg=jax.tree_util.keystr(path))
+    assert_same_gradients(gradients, slopes)
 
 
 def test_what_is_compared_has_everything(case):
