@@ -235,7 +235,7 @@ METHODS: dict[str, Method] = {
             "leaf:LEAF",
             _on_texts(
                 "leaf",
-                "a fixed network's hyperparameters evolve, by --search hyperparameters; on texts",
+                "those of a fixed network alone: --search hyperparameters; on texts",
                 _LIANG_2019,
                 LEAFHyperparameterConfig,
                 "leaf_hyperparameters:LEAFHyperparameters",
