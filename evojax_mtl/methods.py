@@ -242,7 +242,7 @@ METHODS: dict[str, Method] = {
             "leaf:LEAF",
             _on_texts(
                 "leaf",
-                "hyperparameters of a fixed network evolve, for size too; on texts",
+                "those of a fixed network alone: --search hyperparameters; on texts",
                 _LIANG_2019,
                 LEAFHyperparameterConfig,
                 "leaf_hyperparameters:LEAFHyperparameters",
