@@ -34,12 +34,12 @@ from experiments.benchmarks.ctr import Size, tasks
 from experiments.benchmarks.harness import Benchmark, Case, compare, need, seconds
 from experiments.benchmarks.plain_networks import describe, weights
 
-SIZE = Size(tasks=10, batch=2, classes=20)
+SIZE = Size(tasks=4, batch=1, classes=20)
 CONFIG = CMSRConfig(
     networks=100,
     nodes=8,
     layers=5,
-    filters=32,
+    filters=16,
     largest_kernel=5,
     batch=SIZE.batch,
 )

@@ -138,4 +138,4 @@ class TorchTraining:
                 for weight, factor in self.decays:
                     weight.grad.add_(weight, alpha=factor)
             self.adam.step()
-        return float(value)
+        return float(value.detach())
