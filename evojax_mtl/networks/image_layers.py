@@ -42,14 +42,17 @@ class Channels:
     """Widths of what convolutions read and make: a ``LayerSet``.
 
     Attributes:
-      image: channels of an image; None where it is padded to those of a map.
+      image: channels of an image.
       kernels: sides of the kernels that layers may have.
       buckets: output channels, ascending; the last is that of every map.
+      padded: whether what reads an image reads all channels of a map, as those do that
+        are applied to maps elsewhere.
     """
 
-    image: int | None
+    image: int
     kernels: tuple[int, ...]
     buckets: tuple[int, ...]
+    padded: bool = False
 
     gates = 1
     learned_input = False
@@ -73,8 +76,9 @@ class Channels:
     def operations(self) -> list[Shape]:
         """Kernel side, input and output channels, by operation after the merge."""
         found = convolutions(self.kernels, self.buckets)
-        every = [(k, self.image if image else self.map, o) for k, o, image in found]
-        return [(k, i, o) for k, i, o in every if i is not None]
+        if self.padded:
+            return [(k, self.map, o) for k, o, image in found if not image]
+        return [(k, self.image if image else self.map, o) for k, o, image in found]
 
     @property
     def of_maps(self) -> list[Shape]:

@@ -98,7 +98,7 @@ class CMTR(CoDeepNEAT):
         self, image: int, kernels: tuple[int, ...], buckets: tuple[int, ...]
     ) -> Channels:
         """Every module may be applied to maps as well as to images."""
-        return Channels(None, kernels, buckets)
+        return Channels(image, kernels, buckets, padded=True)
 
     def neat_of_tables(self) -> NEAT:
         """Tables without nodes, whose genes are those of the whole."""

@@ -41,7 +41,7 @@ CHAIN = jax.tree.map(jnp.asarray, routings.chain(SIZE, DEPTH, DEPTH, ADDITIONS))
 POOLED = routings.pooled_resolutions(SIZE, DEPTH)
 LEVELS = MAPS.levels[-1] + 1
 MODEL = RoutedModules(
-    kinds=Channels(None, SIDES, BUCKETS),
+    kinds=Channels(1, SIDES, BUCKETS, padded=True),
     rows=(60, 60, 120),
     weights=10_000,
     links=CHAIN.source.shape[0],
