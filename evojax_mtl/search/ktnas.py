@@ -15,8 +15,10 @@ target task i:
 3. children: ``offspring`` mutants of the population, each the best of a tournament with
    one edge changed; of each transferred architecture the ``screened`` best by the proxy
    among itself and its one-edit neighbours. None that was evaluated before; where
-   all of these were, as many random architectures, and the population's own fitness is
-   forgotten, so that the search begins anew, with what it remembers of transfers;
+   all of these were, a random architecture instead, or a neighbour of a mutant, and one
+   time in ``ANEW`` as many random architectures as there are children: then the
+   population's fitness is forgotten, and the task begins anew with what it remembers of
+   transfers;
 4. the children are evaluated; the best ``N`` of population and children survive.
 
 Where the paper leaves room: its Table I names REA as the base and a zero-cost proxy as
@@ -55,6 +57,9 @@ from evojax_mtl.evolution.tabular import (
 from evojax_mtl.evolution.transfer_rank import History
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.search.tabular import TableSearch
+
+ANEW = 50
+"""Generations without a new child after which a task begins anew, on average."""
 
 
 class KTNASOwn(Pytree):
@@ -137,7 +142,7 @@ class KTNAS(TableSearch):
         pool = self.others.shape[1]
         config = self.config
         screened = config.transferred * config.screened
-        count = pool + self.draws * config.offspring + screened
+        count = pool + self.draws * config.offspring + screened + 2
         chance = uniform(key, (self.tasks, count))
         chosen = jax.vmap(self._transfer, (0, None, 0, 0, None))(
             chance[:, :pool],
@@ -147,7 +152,7 @@ class KTNAS(TableSearch):
             data.vectors,
         )
         promise = self._promise(key, own.log, hyperparameters, data)
-        children, parents, stuck = jax.vmap(
+        children, parents, anew = jax.vmap(
             lambda task, *arguments: self._breed(promise(task), data, *arguments)
         )(
             jnp.arange(self.tasks),
@@ -158,7 +163,7 @@ class KTNAS(TableSearch):
             state.archive.seen,
         )
 
-        fitness = jnp.where(stuck[:, None], -jnp.inf, own.fitness)
+        fitness = jnp.where(anew[:, None], -jnp.inf, own.fitness)
         own = own.replace(fitness=fitness)
         if own.parents.shape[1] == self.children < self.width:
             return children, own.replace(transferred=chosen, parents=parents)
@@ -216,7 +221,7 @@ class KTNAS(TableSearch):
     def _breed(self, promise, data, draws, rows, fitness, transferred, seen):
         """Children of one task, which transferred individual each is of, or neither.
 
-        Whether there was no new child tells the third.
+        The third is whether the task begins anew.
         """
         config, neighbours = self.config, data.neighbours
         drawn, chance = jnp.split(draws, [self.draws * config.offspring])
@@ -254,11 +259,18 @@ class KTNAS(TableSearch):
         parents = jnp.concatenate(
             [parents, jnp.full(config.offspring, config.transferred)]
         )
-        # without a new child nothing would ever change
+        # without a new child nothing would ever change: any architecture, or one more
+        # edit, each as likely; where it is known too, there will be another
         stuck = ~(jnp.any(screened != NOTHING) | jnp.any(fresh))
+        anew = stuck & (draws[-2] < 1 / ANEW)
+        drawn = jnp.floor(draws[-1] * 2 * len(seen)).astype(jnp.int32)
+        near = neighbours[jnp.concatenate([mutants, rows])[0]]
+        stranger = jnp.where(drawn < len(seen), drawn, near[drawn % len(near)])
         strangers = jnp.floor(draws[: len(children)] * len(seen)).astype(jnp.int32)
-        children = jnp.where(stuck, strangers, children)
-        parents = jnp.where(stuck, config.transferred, parents)
+        first = jnp.arange(len(children)) == 0
+        children = jnp.where(stuck & first, stranger, children)
+        children = jnp.where(anew, strangers, children)
+        parents = jnp.where(anew | (stuck & first), config.transferred, parents)
         if config.evaluated is not None:
             twice = children[:, None] == children
             twice = jnp.any(jnp.tril(twice, -1), axis=1)
@@ -269,7 +281,7 @@ class KTNAS(TableSearch):
             )
             kept = places(worth) < config.evaluated
             children = jnp.where(kept, children, NOTHING)
-        return children, parents, stuck
+        return children, parents, anew
 
     def select(self, key, state, fitness, hyperparameters, data):
         """Survival, and Algorithm 1."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evojax_mtl.search.ktnas import ANEW
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -93,8 +95,13 @@ def breed(task, proxy, neighbours, config, rng):
     chance = rng.random(options.shape) + ~task.seen[options]
     mutants = options[np.arange(len(options)), chance.argmax(1)]
     if not found and task.seen[mutants].all():
-        mutants = rng.integers(0, len(task.seen), len(mutants) + tasks)
-        task.fitness = np.full(count, -np.inf)
+        if rng.random() < 1 / ANEW:
+            mutants = rng.integers(0, len(task.seen), len(mutants) + tasks)
+            task.fitness = np.full(count, -np.inf)
+        else:
+            near = neighbours[mutants[0]]
+            stranger = rng.integers(len(task.seen))
+            mutants[0] = rng.choice([stranger, rng.choice(near)])
     return (
         np.concatenate([np.array(found, int), mutants]),
         np.concatenate([np.array(parents, int), np.full(len(mutants), tasks)]),
