@@ -14,6 +14,11 @@ hyperparameters alone, which end slightly above Bayesian optimisation; two objec
 front dominates one's at nearly every generation (on chest X-rays, by AUROC). The
 services and the hand-made networks that Fig. 3 compares with are not run here.
 
+Found at ``smoke`` (four questions about embedded remarks, five generations, two seeds):
+hyperparameters alone 81.7 +- 1.0 %, architectures 85.9 +- 0.6 by one objective and 86.5
++- 1.2 by two. Neither front dominates the other: 31 % of one objective's is dominated,
+42 % of two's; hypervolumes are 0.360 and 0.367.
+
 Runs that are there already are not repeated, those cut off go on.
 
 Hardware: 2 CPU cores; ``smoke`` (embedded texts) a minute a run, ``laptop`` about ten.
