@@ -34,15 +34,18 @@ def at_places(place: Int[Array, "W"], size: int) -> Int[Array, "N"]:
 def tournament(
     chance: Float[Array, ""], fitness: Float[Array, "N"], size: int
 ) -> Int[Array, ""]:
-    """The fittest of ``size`` individuals drawn without replacement, by one draw.
+    """The fittest of ``size`` individuals drawn without replacement, by one draw."""
+    return jnp.argmax(places(fitness) == winner(chance, len(fitness), size))
 
-    It is not the one in place ``i`` if all are drawn from places after ``i``.
+
+def winner(chance: Float[Array, ""], count: int, size: int) -> Int[Array, ""]:
+    """The place, 0 the fittest, of the best of ``size`` of ``count`` individuals.
+
+    It is not place ``i`` if all are drawn from places after ``i``.
     """
-    count = len(fitness)
     after = [math.comb(count - 1 - i, size) for i in range(count)]
     won = 1 - np.array(after) / math.comb(count, size)
-    place = jnp.sum(chance >= jnp.asarray(won[:-1], jnp.float32))
-    return jnp.argmax(places(fitness) == place)
+    return jnp.sum(chance >= jnp.asarray(won[:-1], jnp.float32))
 
 
 def pick(chance: Float[Array, ""], allowed: Bool[Array, "W"]) -> Int[Array, ""]:

@@ -53,6 +53,7 @@ from evojax_mtl.evolution.tabular import (
     pick,
     places,
     tournament,
+    winner,
 )
 from evojax_mtl.evolution.transfer_rank import History
 from evojax_mtl.pytrees import Pytree
@@ -227,7 +228,10 @@ class KTNAS(TableSearch):
         drawn, chance = jnp.split(draws, [self.draws * config.offspring])
 
         def mutate(chance):
-            parent = rows[tournament(chance[0], fitness, config.tournament)]
+            if config.survival == "best":  # they are in the order of their fitness
+                parent = rows[winner(chance[0], len(rows), config.tournament)]
+            else:
+                parent = rows[tournament(chance[0], fitness, config.tournament)]
             near = neighbours[parent]
             if self.predicts:
                 # those of one of them too, so that it goes on where all are known
@@ -264,8 +268,9 @@ class KTNAS(TableSearch):
         stuck = ~(jnp.any(screened != NOTHING) | jnp.any(fresh))
         anew = stuck & (draws[-2] < 1 / ANEW)
         drawn = jnp.floor(draws[-1] * 2 * len(seen)).astype(jnp.int32)
-        near = neighbours[jnp.concatenate([mutants, rows])[0]]
-        stranger = jnp.where(drawn < len(seen), drawn, near[drawn % len(near)])
+        one = jnp.concatenate([mutants, rows])[0]
+        near = neighbours[one, drawn % neighbours.shape[1]]
+        stranger = jnp.where(drawn < len(seen), drawn, near)
         strangers = jnp.floor(draws[: len(children)] * len(seen)).astype(jnp.int32)
         first = jnp.arange(len(children)) == 0
         children = jnp.where(stuck & first, stranger, children)
