@@ -44,6 +44,17 @@ class TextConfig(SearchConfig):
     text_length: int | None = option(None, low=1)
     """Words that are kept of a text; None keeps as many as the source does (words)."""
 
+    fewest_units: int = option(64, low=1)
+    """Narrowest layers (units)."""
+
+    units: int = option(192, low=1)
+    """Widest layers (units)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds."""
+        super().__post_init__()
+        at_most("fewest_units", self.fewest_units, self.units, "widest layers' units")
+
 
 @dataclass(frozen=True)
 class LEAFHyperparameterConfig(TextConfig):
@@ -94,12 +105,6 @@ class LEAFHyperparameterConfig(TextConfig):
     recurrent: Literal["lstm", "gru"] = option("lstm")
     """The layer after the convolutions (a name)."""
 
-    fewest_units: int = option(64, low=1)
-    """Narrowest layers (units)."""
-
-    units: int = option(192, low=1)
-    """Widest layers (units)."""
-
     buckets: int = option(2, low=1)
     """Widths that are computed, each half of the next; those between are masked
     (widths)."""
@@ -132,7 +137,6 @@ class LEAFHyperparameterConfig(TextConfig):
         _check_objectives(self, "hyperparameters")
         if self.taps % 2 == 0:
             raise UserError(f"--taps: found {self.taps}, must be odd")
-        at_most("fewest_units", self.fewest_units, self.units, "widest layers' units")
         if self.strategy == "neat":
             if self.population < self.species + 1:
                 raise UserError(
@@ -199,12 +203,6 @@ class LEAFConfig(BlueprintConfig, TextConfig):
     """Poolings of a text on its way to the decoder, of those it is long enough for
     (poolings)."""
 
-    fewest_units: int = option(64, low=1)
-    """Narrowest layers (units)."""
-
-    units: int = option(192, low=1)
-    """Widest layers (units)."""
-
     buckets: int = option(2, low=1)
     """Widths that are computed, each half of the next; those between are masked
     (widths)."""
@@ -228,7 +226,6 @@ class LEAFConfig(BlueprintConfig, TextConfig):
         """Checks the bounds and what goes together."""
         super().__post_init__()
         _check_objectives(self, "architecture")
-        at_most("fewest_units", self.fewest_units, self.units, "widest layers' units")
 
 
 _TINY: dict[str, Any] = {

@@ -74,3 +74,18 @@ def pytest_collection_modifyitems(items):
     """Sorts the files, and leaves the order within them."""
     place = {Path(__file__).parent / name: i for i, name in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.fixture
+def refused(capsys):
+    """Gives the one line that a refused command ends with."""
+    # imported here, after the variables are set
+    from evojax_mtl.cli import main
+
+    def run(words):
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    return run

@@ -50,7 +50,8 @@ class Seen(Pytree):
 
     def every(self) -> Bool[Array, "*t A"]:
         """Whether each row of the table is in the set."""
-        return _bits(self.words)[..., : self.size]
+        bits = (self.words[..., None] >> jnp.arange(BITS, dtype=jnp.uint32)) & 1
+        return jax.lax.collapse(bits, self.words.ndim - 1)[..., : self.size] != 0
 
 
 def none_seen(tasks: int, size: int) -> Seen:
@@ -60,8 +61,3 @@ def none_seen(tasks: int, size: int) -> Seen:
 
 def _place(rows):
     return (rows & (BITS - 1)).astype(jnp.uint32)
-
-
-def _bits(words):
-    each = (words[..., None] >> jnp.arange(BITS, dtype=jnp.uint32)) & 1
-    return jax.lax.collapse(each, words.ndim - 1) != 0

@@ -22,7 +22,7 @@ _SPARE = 8
 def uniform(key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draws from ``[0, 1)``, multiples of 2 ** -24.
 
-    The key must have come of ``split`` or ``fold_in``, and serve this alone.
+    The key must have come of ``split`` or ``fold_in``, and serve for no other draws.
     """
     start, other = jax.random.key_data(key)[:2]
     count = jnp.arange(math.prod(shape), dtype=jnp.uint32)

@@ -14,11 +14,11 @@ from jaxtyping import Array, Bool, Int
 
 from evojax_mtl.architectures.layers import Network
 from evojax_mtl.codeepneat_configs import CMConfig
-from evojax_mtl.evolution.neat import NEAT, Population, Rates
+from evojax_mtl.evolution.neat import NEAT, Population
 from evojax_mtl.genomes import assembly
-from evojax_mtl.genomes.graphs import FIXED
-from evojax_mtl.genomes.hyperparameters import NO_GENES, Flag, Space
+from evojax_mtl.genomes.hyperparameters import Flag, Space
 from evojax_mtl.search.codeepneat import CoDeepNEAT
+from evojax_mtl.search.codeepneat_populations import gene_tables
 
 
 class CM(CoDeepNEAT):
@@ -37,20 +37,7 @@ class CM(CoDeepNEAT):
         genes = assembly.grid_space(
             self.filters, config.learning_range, config.rows, config.depth
         )
-        return NEAT(
-            NO_GENES,
-            genes,
-            nodes=FIXED,
-            edges=1,
-            initial=0,
-            target=1,
-            species=1,
-            elites=config.elites,
-        )
-
-    def table_rates(self, rates: Rates) -> Rates:
-        """Tables gain no nodes."""
-        return rates.replace(add_node=0.0, add_connection=0.0)
+        return gene_tables(genes, config.elites)
 
     def links(self) -> int:
         """From every slot one, to the merge after its depth."""

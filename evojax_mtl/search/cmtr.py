@@ -44,7 +44,7 @@ from evojax_mtl.codeepneat_configs import CMTRConfig
 from evojax_mtl.evolution.neat import NEAT, Population, Rates
 from evojax_mtl.genomes import assembly, module_sets, routings
 from evojax_mtl.genomes.graphs import FIXED
-from evojax_mtl.genomes.hyperparameters import NO_GENES, Space
+from evojax_mtl.genomes.hyperparameters import Space
 from evojax_mtl.genomes.module_sets import ModuleSet
 from evojax_mtl.genomes.routings import Routing
 from evojax_mtl.networks.image_layers import Channels
@@ -52,7 +52,7 @@ from evojax_mtl.networks.layer_weights import layout
 from evojax_mtl.networks.routed_modules import RoutedModules
 from evojax_mtl.search.cmtr_description import describe
 from evojax_mtl.search.codeepneat import CoDeepNEAT
-from evojax_mtl.search.codeepneat_populations import SUMS
+from evojax_mtl.search.codeepneat_populations import SUMS, gene_tables
 from evojax_mtl.search.codeepneat_state import CoDeepNEATState
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.search.routing_evolution import (
@@ -104,20 +104,7 @@ class CMTR(CoDeepNEAT):
         """Tables without nodes, whose genes are those of the whole."""
         config = self.config
         genes = assembly.network_genes(self.filters, config.learning_range)
-        return NEAT(
-            NO_GENES,
-            Space(genes),
-            nodes=FIXED,
-            edges=1,
-            initial=0,
-            target=1,
-            species=1,
-            elites=config.elites,
-        )
-
-    def table_rates(self, rates: Rates) -> Rates:
-        """Tables gain no nodes."""
-        return rates.replace(add_node=0.0, add_connection=0.0)
+        return gene_tables(Space(genes), config.elites)
 
     def hyperparameters(self) -> Hyperparameters:
         """Those of every such search, and ``alpha``."""

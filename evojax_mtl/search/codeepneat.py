@@ -84,7 +84,8 @@ class CoDeepNEAT(Populations):
         names = ("learning_rate", *RATES)
         return {name: getattr(self.config, name) for name in names}
 
-    def _rates(self, hyperparameters: Hyperparameters) -> Rates:
+    def rates(self, hyperparameters: Hyperparameters) -> Rates:
+        """NEAT's."""
         return Rates(**{name: jnp.asarray(hyperparameters[name]) for name in RATES})
 
     def init(
@@ -105,7 +106,7 @@ class CoDeepNEAT(Populations):
     ) -> CoDeepNEATState:
         config = self.config
         keys = jax.random.split(key, 6)
-        rates = self._rates(hyperparameters)
+        rates = self.rates(hyperparameters)
         modules = neat.init(keys[1], self.module_neat, rates, config.modules)
         tables = neat.init(
             keys[2],
@@ -255,7 +256,7 @@ class CoDeepNEAT(Populations):
             lambda carry: carry[0] < stop, one_bout, (start, state)
         )
         last = jnp.equal(stop, self.ticks(data))
-        rates = self._rates(hyperparameters)
+        rates = self.rates(hyperparameters)
         return self._selected(key, state, rates, last)
 
     def _learning_rate(

@@ -56,6 +56,20 @@ SUMS = ("loss", "skipped_steps", "nonfinite")
 """Metrics that are sums over the networks of a generation."""
 
 
+def gene_tables(genes: Space, elites: int) -> NEAT:
+    """Tables without nodes, whose genes are those of the whole."""
+    return NEAT(
+        NO_GENES,
+        genes,
+        nodes=FIXED,
+        edges=1,
+        initial=0,
+        target=1,
+        species=1,
+        elites=elites,
+    )
+
+
 class Populations:
     """What evolves; a subclass of ``CoDeepNEAT`` says how networks are assembled."""
 
@@ -194,8 +208,10 @@ class Populations:
         return 0
 
     def table_rates(self, rates: Rates) -> Rates:
-        """Rates of the tables, given those of the modules."""
-        return rates
+        """Rates of the tables, given those of the modules: without nodes none grow."""
+        if self.table_neat.nodes > FIXED:
+            return rates
+        return rates.replace(add_node=0.0, add_connection=0.0)
 
     def repair(self, tables: Population, alive: Array, moved: Array) -> Any:
         """The tables after species have died, and how many pointers were changed."""

@@ -90,7 +90,6 @@ class KTNAS(TableSearch):
 
     method = "ktnas"
     least_tasks = 2
-    shrinks = True
 
     def __init__(self, config, data, mesh=None):
         """Reads sizes and names; raises ``UserError`` for a single task."""
@@ -185,6 +184,8 @@ class KTNAS(TableSearch):
 
     def shrink(self, state):
         """Children alone; generation 0 has populations and those transferred."""
+        if self.children == self.width:
+            return state
         own = state.own.replace(parents=state.own.parents[:, : self.children])
         return state.replace(candidates=state.candidates[:, : self.children], own=own)
 

@@ -103,11 +103,11 @@ class TableSearch(ABC):
     ) -> Any:
         """``own`` after the candidates' fitness; minus infinity: not evaluated."""
 
-    shrinks: ClassVar[bool] = False
-    """Whether later generations have fewer candidates than generation 0."""
-
     def shrink(self, state: TableState) -> TableState:
-        """With room for the candidates of later generations alone."""
+        """With room for the candidates of later generations alone.
+
+        The state itself where generation 0 has no more of them.
+        """
         return state
 
     def measures(self, state: TableState, data: TableData) -> Metrics:
@@ -184,7 +184,7 @@ class TableSearch(ABC):
             return self.step(state, hyperparameters, data)
 
         state = self.init(key, hyperparameters, data)
-        if not self.shrinks:
+        if self.shrink(state) is state:
             return jax.lax.scan(step, state, length=self.config.generations)
         state, first = self.step(state, hyperparameters, data)
         state, later = jax.lax.scan(

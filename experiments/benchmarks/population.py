@@ -31,7 +31,14 @@ from evojax_mtl.runs.devices import make_mesh
 from evojax_mtl.search.cmsr import CMSR
 from evojax_mtl.tasks.dataset import Batch
 from experiments.benchmarks.ctr import Size, tasks
-from experiments.benchmarks.harness import Benchmark, Case, compare, need, seconds
+from experiments.benchmarks.harness import (
+    Benchmark,
+    BenchmarkError,
+    Case,
+    compare,
+    need,
+    seconds,
+)
 from experiments.benchmarks.plain_networks import describe, weights
 
 SIZE = Size(tasks=4, batch=1, classes=20)
@@ -52,7 +59,7 @@ def assembled(search: CMSR, data: Any) -> Any:
     """Networks of at least ``FEWEST`` modules, ``(NETWORKS, ...)``."""
     hyperparameters = search.hyperparameters()
     state = jax.jit(search.init)(jax.random.key(0), hyperparameters, data)
-    rates = search._rates(hyperparameters)
+    rates = search.rates(hyperparameters)
     evolve = jax.jit(search.evolve)
     found: list[Any] = []
     for number in range(ROUNDS):
@@ -178,7 +185,7 @@ def run(tell: Callable[[str], None]) -> tuple[list[Case], list[Case]]:
         apart = max(apart, *(float(np.abs(x - expected).max()) for x in found))
     tell(f"outputs differ by {apart:.1e} at most")
     if not apart < TOLERANCE:
-        raise AssertionError(f"population: outputs differ by {apart:.1e}")
+        raise BenchmarkError(f"population: outputs differ by {apart:.1e}")
 
     jitted, options = program(search, model, data, NETWORKS)
     everything = networks, params, images, labels

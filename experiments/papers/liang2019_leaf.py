@@ -7,7 +7,7 @@ evolve for accuracy; architectures evolve for accuracy and few parameters. Told 
 validation and test accuracy and parameters of the result, the best validation accuracy
 by generation (Fig. 3), and of the two on architectures the front of all networks so far
 with its hypervolume by generation and the share of one's last front that the other's
-dominates (Fig. 4, drawn for the first seed).
+dominates (Fig. 4; the report draws the fronts).
 
 Paper (Wikidetox, 40 generations of 100 networks): architectures end above
 hyperparameters alone, which end slightly above Bayesian optimisation; two objectives'
@@ -28,9 +28,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.records import read_records
 from evojax_mtl.runs.summary import mean_and_error
 from experiments.papers.cards import command, compare, run, write
 
@@ -41,12 +40,6 @@ ROWS: dict[str, dict[str, object]] = {
     SINGLE: {"objective": "single"},
     MULTI: {"objective": "multi"},
 }
-
-
-def front_of(line: dict) -> Front:
-    """Cost and accuracy of a generation's front, the cheapest first."""
-    pairs = zip(line["front_cost"], line["front_validation"], strict=True)
-    return [(c, v) for c, v in pairs if c is not None and not np.isnan(c)]
 
 
 def dominated(front: Front, other: Front) -> float:
@@ -62,7 +55,8 @@ def dominated(front: Front, other: Front) -> float:
 
 def row_of(folder: Path, summary: dict) -> dict:
     """One run."""
-    lines = RunFolder(folder).read_metrics()[1:]
+    (record,) = read_records([folder])
+    lines, (_, cost, accuracy) = record.lines[1:], record.fronts[-1]
     best = np.maximum.accumulate([line["mean_validation"] for line in lines])
     return {
         "validation": summary["mean_validation"],
@@ -71,24 +65,8 @@ def row_of(folder: Path, summary: dict) -> dict:
         "wall_seconds": summary["wall_seconds"],
         "best": best.tolist(),
         "hypervolume": [line["hypervolume"] for line in lines],
-        "front": front_of(lines[-1]),
+        "front": list(zip(cost.tolist(), accuracy.tolist(), strict=True)),
     }
-
-
-def draw(path: Path, fronts: dict[str, Front], volumes: dict[str, list[float]]) -> None:
-    """Fig. 4: the last fronts, and hypervolume by generation, as PNG."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, front in fronts.items():
-        cost, accuracy = zip(*front, strict=True)
-        left.step(cost, accuracy, where="post", marker="o", label=name)
-        generations = np.arange(1, len(volumes[name]) + 1)
-        right.plot(generations, volumes[name], label=name)
-    left.set(xscale="log", xlabel="parameters", ylabel="validation accuracy")
-    right.set(xlabel="generation", ylabel="hypervolume")
-    left.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -121,12 +99,6 @@ def main() -> None:
     for name, shares in both.items():
         last = np.mean([own[-1] for own in results[name]["hypervolume"]])
         print(f"{name:16} {np.mean(shares):.0%} dominated, hypervolume {last:.4f}")
-    picture = out / "figure4.png"
-    draw(
-        picture,
-        {name: results[name]["front"][0] for name in both},
-        {name: results[name]["hypervolume"][0] for name in both},
-    )
     command(["report", *folders, "--out", str(out / "report.html")])
     record = {
         "scale": chosen.scale,
@@ -136,7 +108,8 @@ def main() -> None:
         "dominated": both,
         "comparisons": compare(results) if chosen.seeds > 1 else [],
     }
-    print(f"{write(f'liang2019_leaf_{chosen.scale}', record)}; {picture}")
+    path = write(f"liang2019_leaf_{chosen.scale}", record)
+    print(f"{path}; {out / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from experiments.papers.liang2019_leaf import (
     HYPERPARAMETERS,
     ROWS,
     dominated,
-    front_of,
 )
 
 
@@ -19,11 +18,6 @@ def test_every_row_is_a_command(name):
     settings, _ = run.read(find_method("leaf"), words(options))
     expected = "hyperparameters" if name == HYPERPARAMETERS else "architecture"
     assert settings.config.search == expected
-
-
-def test_a_front_ends_where_its_members_do():
-    line = {"front_cost": [3.0, 8.0, None], "front_validation": [0.5, 0.7, None]}
-    assert front_of(line) == [(3.0, 0.5), (8.0, 0.7)]
 
 
 def test_equals_do_not_dominate_each_other():

@@ -11,6 +11,7 @@ from evojax_mtl.evaluation.table_knowledge import Tables
 from evojax_mtl.methods import METHODS, Method, find_method
 from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.tasks.build import split_task
+from evojax_mtl.tasks.dataset import VALIDATION
 from evojax_mtl.tasks.dense import Scenes, dense_tasks
 from evojax_mtl.tasks.dense_dataset import ResidentScenes
 from evojax_mtl.tasks.sources import load_tasks
@@ -281,6 +282,14 @@ def same_bits(got, expected):
         jax.tree.leaves(bits(got)), jax.tree.leaves(bits(expected)), strict=True
     )
     return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def assert_measured_as_kept(case):
+    """The result, tested on validation data, has the accuracies it was kept for."""
+    state, metrics = case.run()
+    data = case.data.only(VALIDATION)
+    again = jax.jit(case.search.test)(state, case.rates, data)
+    np.testing.assert_allclose(again, metrics["kept"], atol=1e-6)
 
 
 def assert_close(got, expected, rtol=1e-4, atol=1e-5):

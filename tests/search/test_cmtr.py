@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evojax_mtl.cli import main
 from evojax_mtl.evolution import neat
 from evojax_mtl.genomes.graphs import FIXED
 from evojax_mtl.runs.drawings import draw
 from evojax_mtl.search.codeepneat_populations import neat as called
-from evojax_mtl.tasks.dataset import VALIDATION
-from tests.search.cases import assert_same_bits, compiled, same_bits
+from tests.search.cases import (
+    assert_measured_as_kept,
+    assert_same_bits,
+    compiled,
+    same_bits,
+)
 
 TASKS = 2
 
@@ -235,10 +238,7 @@ def test_the_result_is_described_and_drawn(case):
 
 
 def test_the_kept_system_is_measured_as_it_was_kept(case):
-    state, metrics = case.run()
-    data = case.data.only(VALIDATION)
-    again = jax.jit(case.search.test)(state, case.rates, data)
-    np.testing.assert_allclose(again, metrics["kept"], atol=1e-6)
+    assert_measured_as_kept(case)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +250,7 @@ def test_the_kept_system_is_measured_as_it_was_kept(case):
         ("sharing", "off", "unknown"),
     ],
 )
-def test_impossible_choices_are_one_clear_line(field, value, words, capsys):
-    command = ["run", "cmtr", "--scale", "smoke", f"--{field}", value]
-    assert main(command) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+def test_impossible_choices_are_one_clear_line(field, value, words, refused):
+    error = refused(["run", "cmtr", "--scale", "smoke", f"--{field}", value])
     assert f"--{field}" in error
     assert words in error

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from evojax_mtl.architectures.layers import KERNELS
-from evojax_mtl.cli import main
 from evojax_mtl.networks import layer_weights
 from evojax_mtl.runs.drawings import draw
-from evojax_mtl.tasks.dataset import VALIDATION
-from tests.search.cases import assert_same_bits, compiled, same_bits
+from tests.search.cases import (
+    assert_measured_as_kept,
+    assert_same_bits,
+    compiled,
+    same_bits,
+)
 
 
 @pytest.fixture(scope="module", params=["cm", "cmsr"])
@@ -178,10 +181,7 @@ def test_the_result_is_described_and_drawn(case):
 
 
 def test_the_best_is_measured_as_it_was_kept(case):
-    state, metrics = case.run()
-    data = case.data.only(VALIDATION)
-    again = jax.jit(case.search.test)(state, case.rates, data)
-    np.testing.assert_allclose(again, metrics["kept"], atol=1e-6)
+    assert_measured_as_kept(case)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,7 @@ def test_the_best_is_measured_as_it_was_kept(case):
         ("initial-nodes", "99", "must be at most --nodes"),
     ],
 )
-def test_impossible_choices_are_one_clear_line(field, value, words, capsys):
-    command = ["run", "cmsr", "--scale", "smoke", f"--{field}", value]
-    assert main(command) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+def test_impossible_choices_are_one_clear_line(field, value, words, refused):
+    error = refused(["run", "cmsr", "--scale", "smoke", f"--{field}", value])
     assert f"--{field}" in error
     assert words in error
