@@ -4,7 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from evojax_mtl.codeepneat_configs import BlueprintConfig
+from evojax_mtl.codeepneat_configs import (
+    BlueprintConfig,
+    CMSRConfig,
+    OneRoutingConfig,
+)
 from evojax_mtl.configs import SearchConfig, at_most, flag, option
 from evojax_mtl.errors import UserError
 
@@ -25,7 +29,19 @@ def _check_objectives(config: Any, search: str) -> None:
 
 
 @dataclass(frozen=True)
-class TextConfig(SearchConfig):
+class FrontConfig(SearchConfig):
+    """What all of LEAF's searches share.
+
+    Raises:
+      UserError: if a field is out of its bounds.
+    """
+
+    front_order: Literal["primary", "secondary"] = option("primary")
+    """Objective that ranks within a Pareto front: the fitness, or the cost (a name)."""
+
+
+@dataclass(frozen=True)
+class TextConfig(FrontConfig):
     """What LEAF's searches on texts share.
 
     Raises:
@@ -34,9 +50,6 @@ class TextConfig(SearchConfig):
 
     generations: int = option(40, low=1, extends=True)
     """Length of the search (generations)."""
-
-    front_order: Literal["primary", "secondary"] = option("primary")
-    """Objective that ranks within a Pareto front: accuracy, or the cost (a name)."""
 
     max_tasks: int | None = option(None, low=1)
     """Use the source's first tasks only; None uses all (tasks)."""
@@ -161,7 +174,43 @@ class LEAFHyperparameterConfig(TextConfig):
 
 
 @dataclass(frozen=True)
-class LEAFConfig(BlueprintConfig, TextConfig):
+class ArchitectureConfig(BlueprintConfig, FrontConfig):
+    """What LEAF's searches of architectures share on all data.
+
+    Raises:
+      UserError: if a field is out of its bounds, or fields do not fit each other.
+    """
+
+    search: Literal["architecture", "hyperparameters"] = option("architecture")
+    """What evolves: architecture, with hyperparameters, or, on texts, hyperparameters
+    alone, those of a network whose layers are fixed (a name)."""
+
+    objective: Literal["single", "multi"] = option("multi")
+    """What is selected for: the fitness, or the fitness and a low cost by Pareto fronts
+    (a name)."""
+
+    secondary: Literal["parameters", "flops", "latency"] = option("parameters")
+    """The cost of a network: its weights, its floating-point operations for one
+    example, or the microseconds that it takes for one, measured, which differ from run
+    to run (a name)."""
+
+    modules: int = option(56, low=2)
+    """Population of modules (modules)."""
+
+    tables: int = option(22, low=2)
+    """Population of blueprints (blueprints)."""
+
+    initial_nodes: int = option(1, low=1)
+    """Mean number of modules of the initial blueprints (modules)."""
+
+    def __post_init__(self) -> None:
+        """Checks the bounds and what goes together."""
+        super().__post_init__()
+        _check_objectives(self, "architecture")
+
+
+@dataclass(frozen=True)
+class LEAFConfig(ArchitectureConfig, TextConfig):
     """LEAF on texts: architectures and hyperparameters of networks evolve.
 
     Raises:
@@ -173,31 +222,9 @@ class LEAFConfig(BlueprintConfig, TextConfig):
     finalists: ClassVar[int] = 1
     decay_epochs: ClassVar[int] = 1
 
-    search: Literal["architecture", "hyperparameters"] = option("architecture")
-    """What evolves: architecture, with hyperparameters, or hyperparameters alone, those
-    of a network whose layers are fixed (a name)."""
-
-    objective: Literal["single", "multi"] = option("multi")
-    """What is selected for: accuracy, or accuracy and a low cost by Pareto fronts
-    (a name)."""
-
-    secondary: Literal["parameters", "flops", "latency"] = option("parameters")
-    """The cost of a network: its weights, its floating-point operations for one text,
-    or the microseconds that it takes for one, measured, which differ from run to run
-    (a name)."""
-
     iterations: int | None = option(None, low=1)
     """Training of a network; None: as many as three epochs have (training
     iterations)."""
-
-    modules: int = option(56, low=2)
-    """Population of modules (modules)."""
-
-    tables: int = option(22, low=2)
-    """Population of blueprints (blueprints)."""
-
-    initial_nodes: int = option(1, low=1)
-    """Mean number of modules of the initial blueprints (modules)."""
 
     depth: int = option(5, low=1)
     """Poolings of a text on its way to the decoder, of those it is long enough for
@@ -222,10 +249,65 @@ class LEAFConfig(BlueprintConfig, TextConfig):
     add_connection: float = option(0.05, low=0.0, high=1.0, traced=True)
     """Probability that a child gains a connection (fraction)."""
 
-    def __post_init__(self) -> None:
-        """Checks the bounds and what goes together."""
-        super().__post_init__()
-        _check_objectives(self, "architecture")
+
+@dataclass(frozen=True)
+class LEAFImageConfig(ArchitectureConfig, OneRoutingConfig):
+    """LEAF on images: architectures and hyperparameters of networks evolve.
+
+    Raises:
+      UserError: if a field is out of its bounds, or fields do not fit each other.
+    """
+
+    fitness: Literal["accuracy", "auroc"] | None = option(None)
+    """What fitness and results are: the accuracy, or the mean area under the ROC curve
+    over a task's labels; None: the area where an image may have several labels, the
+    accuracy elsewhere (a name)."""
+
+    validation_batches: int | None = option(None, low=1)
+    """Batches of the validation split that give fitness, the first ones; None takes all
+    (batches)."""
+
+    generations: int = option(41, low=1, extends=True)
+    """Length of the search, the final training included (generations)."""
+
+    finals: int = option(1, low=0)
+    """The last generations, in which the best networks are trained longer
+    (generations)."""
+
+    finalists: int = option(10, low=1)
+    """Best networks of the whole search that are trained longer (networks)."""
+
+    decay_epochs: int = option(20, low=1)
+    """Final training divides the learning rate by 10 after so many epochs, and again
+    after as many (epochs)."""
+
+    iterations: int | None = option(None, low=1)  # type: ignore[bad-override]
+    """Training of a network; None: as many as eight epochs have (training
+    iterations)."""
+
+    largest_kernel: int = option(3, low=1, high=7)
+    """Largest of the kernels 1, 3, 5 and 7 that layers may have, odd (pixels)."""
+
+    fewest_filters: int = option(16, low=1)
+    """Narrowest layer (channels)."""
+
+    most_dropout: float = option(0.7, low=0.0, below=1.0)
+    """Largest rate that Dropout layers evolve (fraction)."""
+
+    batch: int = option(32, low=1)
+    """Batch, in training and evaluation (images a task and iteration)."""
+
+    add_node: float = option(0.08, low=0.0, high=1.0, traced=True)
+    """Probability that a module's child gains a node (fraction)."""
+
+    add_connection: float = option(0.08, low=0.0, high=1.0, traced=True)
+    """Probability that a module's child gains a connection (fraction)."""
+
+    add_blueprint_node: float = option(0.16, low=0.0, high=1.0, traced=True)
+    """Probability that a blueprint's child gains a node (fraction)."""
+
+    add_blueprint_connection: float = option(0.12, low=0.0, high=1.0, traced=True)
+    """Probability that a blueprint's child gains a connection (fraction)."""
 
 
 _TINY: dict[str, Any] = {
@@ -338,5 +420,41 @@ LEAFConfig.presets = {
     "smoke": _SMALL_NETWORKS,
     "laptop": _LARGE_NETWORKS,
     "study": _LARGE_NETWORKS | {"generations": 20, "networks": 24, "iterations": 300},
+    "paper": {},
+}
+
+_FEW: dict[str, Any] = {
+    # few generations see networks grow too
+    "add_node": 0.2,
+    "add_connection": 0.1,
+    "add_blueprint_node": 0.2,
+    "add_blueprint_connection": 0.1,
+}
+_SMALL_IMAGES: dict[str, Any] = (
+    CMSRConfig.presets["smoke"]
+    | _FEW
+    | {
+        "initial_nodes": 2,
+        "largest_kernel": 3,
+        "max_tasks": 4,
+        # as many as chest X-rays have labels
+        "max_classes": 14,
+        "batch": 8,
+        "validation_batches": 40,
+    }
+)
+_LARGE_IMAGES: dict[str, Any] = (
+    CMSRConfig.presets["laptop"]
+    | _FEW
+    | {"finals": 1, "largest_kernel": 3, "batch": 16, "validation_batches": 100}
+)
+# ``paper``: Table 2 tells populations and rates, Table 3 the layers and the poolings,
+# Fig. 4 the generations
+LEAFImageConfig.presets = {
+    "tiny": CMSRConfig.presets["tiny"] | {"initial_nodes": 1, "networks": 4},
+    "smoke": _SMALL_IMAGES,
+    "laptop": _LARGE_IMAGES,
+    "study": _LARGE_IMAGES
+    | {"generations": 16, "networks": 14, "iterations": 200, "validation_batches": 200},
     "paper": {},
 }

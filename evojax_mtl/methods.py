@@ -24,7 +24,11 @@ from evojax_mtl.dense_configs import (
     ReconConfig,
 )
 from evojax_mtl.errors import UserError, unknown
-from evojax_mtl.leaf_configs import LEAFConfig, LEAFHyperparameterConfig
+from evojax_mtl.leaf_configs import (
+    LEAFConfig,
+    LEAFHyperparameterConfig,
+    LEAFImageConfig,
+)
 from evojax_mtl.tabular_configs import (
     EMTNASTableConfig,
     GCNPredictorConfig,
@@ -239,13 +243,20 @@ METHODS: dict[str, Method] = {
             "architectures and hyperparameters evolve, for size too; on texts",
             _LIANG_2019,
             LEAFConfig,
-            "leaf:LEAF",
+            "leaf_texts:LEAFTexts",
             _on_texts(
                 "leaf",
                 "those of a fixed network alone: --search hyperparameters; on texts",
                 _LIANG_2019,
                 LEAFHyperparameterConfig,
                 "leaf_hyperparameters:LEAFHyperparameters",
+                _assembled(
+                    "leaf",
+                    "architectures evolve, for size too; on images",
+                    _LIANG_2019,
+                    LEAFImageConfig,
+                    "leaf_images:LEAFImages",
+                ),
                 search="hyperparameters",
             ),
             search="architecture",

@@ -7,7 +7,7 @@ import pytest
 from evojax_mtl.cell_configs import EMTNASConfig, KTNASCellConfig, MTNASCellConfig
 from evojax_mtl.commands import run
 from evojax_mtl.errors import UserError
-from evojax_mtl.leaf_configs import LEAFConfig
+from evojax_mtl.leaf_configs import LEAFConfig, LEAFImageConfig
 from evojax_mtl.methods import METHODS, find_method, method_on
 from evojax_mtl.runs.settings import Settings
 from evojax_mtl.tabular_configs import EMTNASTableConfig, KTNASConfig, MTNASConfig
@@ -44,6 +44,15 @@ def test_what_is_searched_picks_among_searches_on_texts(search):
     assert settings.form.search == settings.config.search == search
     assert method_on("leaf", "remarks", search).config is type(settings.config)
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_leaf_is_on_images_too():
+    words = ["--scale", "tiny", "--tasks", "digits"]
+    settings, _ = run.read(find_method("leaf"), words)
+    assert type(settings.config) is LEAFImageConfig
+    assert Settings.from_json(settings.to_json()) == settings
+    with pytest.raises(UserError, match="--search: found hyperparameters, must be"):
+        run.read(find_method("leaf"), [*words, "--search", "hyperparameters"])
 
 
 def test_another_search_than_those_there_are_is_named():

@@ -30,8 +30,16 @@ ACTIVATIONS = ("relu", "linear", "elu", "selu")
 
 INITIALIZERS = ("glorot", "he")
 
-SEQUENCE_TYPES = ("conv1d", "lstm", "gru", "dropout")
+DROPOUT = "dropout"
+
+SEQUENCE_TYPES = ("conv1d", "lstm", "gru", DROPOUT)
 """What a layer on sequences may be (Liang 2019, Table 3)."""
+
+IMAGE_TYPES = ("conv2d", DROPOUT)
+"""What a layer on images may be where Dropout is a layer of its own (likewise)."""
+
+NO_KERNEL = 0
+"""In the place of a kernel's side: the layer is Dropout and convolves nothing."""
 
 MERGE = 0
 """The operation of a soft merge."""
@@ -41,8 +49,8 @@ class Layers(Pytree):
     """What the nodes of a network compute.
 
     Attributes:
-      kernel: index into ``KERNELS``, on sequences into the types of layers; 0 is a
-        convolution of one tap.
+      kernel: index into ``KERNELS``, or into the types of layers; 0 is a convolution
+        of one tap.
       inputs: channels that are not 0 in what the node reads.
       filters: channels of its output; of a merge those it passes on.
       activation: index into ``ACTIVATIONS``.
@@ -104,6 +112,11 @@ def convolutions(
 def kernels_to(largest: int) -> tuple[int, ...]:
     """The ``KERNELS`` that are no larger."""
     return tuple(k for k in KERNELS if k <= largest)
+
+
+def image_layers(kernels: Sequence[int]) -> tuple[str, ...]:
+    """Names of the layers on images, by the side of the kernel or ``NO_KERNEL``."""
+    return tuple(f"convolution_{k}x{k}" if k else DROPOUT for k in kernels)
 
 
 def sequence_layers(taps: Sequence[int]) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Int
 
 from evojax_mtl.evaluation.classification import correct, cross_entropy
 from evojax_mtl.evaluation.optimizers import apply_gradients
+from evojax_mtl.evaluation.outputs import OutputTally
 from evojax_mtl.evaluation.training import Tally
 from evojax_mtl.networks.assembled import AssembledNetworks, Lists
 from evojax_mtl.networks.supernet import finite_networks
@@ -46,7 +47,7 @@ def train_or_score(
     batch: Batch | TextBatch,
     targets: Targets,
     key: Array,
-    trains: Bool[Array, ""],
+    index: Int[Array, ""],
 ) -> Training:
     """One step of the optimiser on a batch, or its share of the accuracy.
 
@@ -63,9 +64,10 @@ def train_or_score(
       batch: their labels.
       targets: what the labels mean.
       key: dropout's.
-      trains: whether it is a step.
+      index: number of the validation batch; below 0 it is a step.
     """
     params, state, tally = sofar
+    trains = index < 0
     labels = _labels(model, batch, targets)
 
     def run(params):
@@ -97,6 +99,8 @@ def train_or_score(
         seen=tally.seen + jnp.where(trains, 0, seen),
         finite=tally.finite & finite_networks(logits),
     )
+    if isinstance(tally, OutputTally):
+        tally = tally.kept(logits, index, ~trains)
     return Training(params, state, tally)
 
 

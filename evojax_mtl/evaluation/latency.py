@@ -28,21 +28,20 @@ def _clock(after: Array) -> Array:
     return jax.pure_callback(_now, shape, after, vmap_method="sequential")
 
 
-def latency(
-    run: Callable[[Array], Array], x: Float[Array, "..."], times: int = 3
-) -> Float[Array, ""]:
+def latency(run: Callable[[Any], Array], x: Any, times: int = 3) -> Float[Array, ""]:
     """The least of several durations of ``run(x)`` (microseconds), at least 1.
 
     Args:
       run: what is measured; all of its result counts.
-      x: what it reads.
+      x: what it reads, a pytree of arrays.
       times: how often.
     """
 
     def once(_, least):
         begin = _clock(least)
         # never true, which the compiler cannot know
-        out = run(jnp.where(begin < 0, x + 1, x))
+        own = jax.tree.map(lambda x: jnp.where(begin < 0, jnp.zeros_like(x), x), x)
+        out = run(own)
         taken = (_clock(jnp.sum(out)) - begin) % _ROUND
         return jnp.minimum(least, taken.astype(jnp.float32))
 

@@ -3,7 +3,6 @@
 Shape legend: ``T`` tasks, ``B`` texts, ``L`` outputs.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +10,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from evojax_mtl.evaluation.auroc import mean_auroc
 from evojax_mtl.evaluation.classification import correct, cross_entropy
 from evojax_mtl.evaluation.optimizers import apply_gradients
 from evojax_mtl.networks.supernet import finite_networks
 from evojax_mtl.networks.text_network import TextNetwork, Traits
 from evojax_mtl.pytrees import Pytree
-from evojax_mtl.tasks.dataset import TEST
 from evojax_mtl.tasks.text_dataset import TextBatch, TextDataset
 
 
@@ -145,33 +142,3 @@ def score_text(
         seen=tally.seen + seen,
         finite=tally.finite & finite_networks(logits).all(),
     )
-
-
-def measure_texts(
-    logits_of: Callable[[TextBatch], Array], data: TextDataset, size: int
-) -> dict[str, Array]:
-    """``score``, each task's accuracy on the test split, ``(T,)``, and ``auroc``.
-
-    The latter is the mean over the tasks; 0 where an output is not finite.
-
-    Args:
-      logits_of: what a network says of some texts, ``(T, B, L)``.
-      data: has the texts.
-      size: of a batch (texts a task).
-    """
-
-    def outputs(index):
-        batch = data.batch_at(TEST, index, size)
-        return logits_of(batch), batch
-
-    logits, batches = jax.lax.map(outputs, jnp.arange(data.batches(TEST, size)))
-
-    def joined(parts):
-        parts = jnp.moveaxis(parts, 0, 1)
-        return parts.reshape(parts.shape[0], -1, *parts.shape[3:])
-
-    logits, labels, mask = map(joined, (logits, batches.labels, batches.mask))
-    right, seen = correct(logits, labels, mask, data.targets)
-    score = jnp.where(finite_networks(logits), right / jnp.maximum(seen, 1), 0)
-    areas = mean_auroc(logits, labels, mask, data.targets)
-    return {"score": score, "auroc": jnp.nanmean(areas)}

@@ -1,9 +1,10 @@
-"""Layers on images: convolutions (SAME, stride 1), and 2x2 max-pools between them.
+"""Layers on images: convolutions (SAME, stride 1), Dropout, and 2x2 max-pools between.
 
 Shape legend: as in ``layer_sets``; the axes of a map are its height and width.
 
 There is a convolution for each kernel and bucket that reads all channels a map may
-have, and one that reads an image alone.
+have, and one that reads an image alone. The branch of a Dropout layer is the merge's:
+the tape drops.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from evojax_mtl.architectures.layers import KERNELS, MERGE, Network, convolutions
+from evojax_mtl.architectures.layers import (
+    MERGE,
+    NO_KERNEL,
+    Network,
+    convolutions,
+    image_layers,
+)
 from evojax_mtl.networks.convolution import (
     conv_forward,
     conv_input_gradient,
@@ -43,7 +50,7 @@ class Channels:
 
     Attributes:
       image: channels of an image.
-      kernels: sides of the kernels that layers may have.
+      kernels: sides of the kernels that layers may have; ``NO_KERNEL`` for Dropout.
       buckets: output channels, ascending; the last is that of every map.
       padded: whether what reads an image reads all channels of a map, as those do that
         are applied to maps elsewhere.
@@ -59,8 +66,8 @@ class Channels:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Convolutions by kernel."""
-        return tuple(f"convolution_{k}x{k}" for k in KERNELS)
+        """Convolutions by kernel, and Dropout."""
+        return image_layers(self.kernels)
 
     @property
     def map(self) -> int:
@@ -100,7 +107,8 @@ class Channels:
 
     def biased(self, network: Network) -> Array:
         """All that convolve."""
-        return network.architecture.operation > MERGE
+        convolves = self._window(network) > 0
+        return convolves & (network.architecture.operation > MERGE)
 
     def _branches(
         self, resolution: int, make: Callable[..., Any]
@@ -115,6 +123,8 @@ class Channels:
         """See ``LayerSet.forward``."""
 
         def convolve(shape, begin, x):
+            if shape[0] == NO_KERNEL:
+                return x
             kernel = _kernel(kernels, begin, shape)
             return pad_channels(conv_forward(x[..., : shape[1]], kernel), x.shape[-1])
 
@@ -141,6 +151,8 @@ class Channels:
 
         def convolve(shape, x, gradient):
             side, inputs, outputs = shape
+            if side == NO_KERNEL:
+                return jnp.zeros(largest, x.dtype)
             found = conv_kernel_gradient(
                 x[..., :inputs], gradient[..., :outputs], (side, side)
             ).ravel()
@@ -156,6 +168,8 @@ class Channels:
         """The input's gradient, which those that read an image alone do not need."""
 
         def convolve(shape, begin, gradient):
+            if shape[0] == NO_KERNEL:
+                return gradient
             kernel = _kernel(kernels, begin, shape)
             return conv_input_gradient(gradient[..., : shape[2]], kernel)
 
@@ -177,8 +191,7 @@ class Channels:
 
     def fans(self, network: Network, node: Array, place: Array) -> tuple[Array, Array]:
         """Taps of the kernel times channels that are not 0."""
-        layers = network.layers
-        window = jnp.asarray(KERNELS)[layers.kernel] ** 2
+        layers, window = network.layers, self._window(network)
         fan_in, fan_out = window * layers.inputs, window * layers.filters
         return fan_in[node], fan_out[node]
 
@@ -188,7 +201,8 @@ class Channels:
 
     def parameters(self, network: Network) -> Any:
         """See ``LayerSet.parameters``."""
-        return self._products(network) + network.layers.filters
+        biases = (self._window(network) > 0) * network.layers.filters
+        return self._products(network) + biases
 
     def multiply_adds(self, network: Network, size: tuple[int, ...]) -> Any:
         """See ``LayerSet.multiply_adds``."""
@@ -197,5 +211,9 @@ class Channels:
 
     def _products(self, network: Network) -> Any:
         layers = network.layers
-        window = namespace(layers.kernel).asarray(KERNELS)[layers.kernel] ** 2
-        return window * layers.inputs * layers.filters
+        return self._window(network) * layers.inputs * layers.filters
+
+    def _window(self, network: Network) -> Any:
+        """Taps of each node's kernel, 0 for Dropout; NumPy where the network is."""
+        kernel = network.layers.kernel
+        return namespace(kernel).asarray(self.kernels)[kernel] ** 2

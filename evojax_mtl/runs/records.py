@@ -16,8 +16,8 @@ from evojax_mtl.runs.folder import RunFolder
 
 _COSTS = {
     "parameters": "parameters",
-    "flops": "floating-point operations of one text",
-    "latency": "microseconds of one text",
+    "flops": "floating-point operations of one example",
+    "latency": "microseconds of one example",
 }
 
 

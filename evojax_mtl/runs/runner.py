@@ -263,7 +263,8 @@ class Runner:
             **summary.outcome(
                 self.settings,
                 [task.name for task in self.tasks],
-                [task.metric for task in self.tasks],
+                getattr(self.program.search, "metrics", None)
+                or [task.metric for task in self.tasks],
                 np.array(validation, float).reshape(shape),
                 None if test is None else test.reshape(shape),
                 measured or {},

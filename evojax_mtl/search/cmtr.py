@@ -237,7 +237,7 @@ class CMTR(CoDeepNEAT):
         return fits, needs.at[:-1].max(ends[-1].astype(needs.dtype))
 
     def selected(
-        self, state: CoDeepNEATState
+        self, state: CoDeepNEATState, data: Dataset
     ) -> tuple[CoDeepNEATState, Float[Array, "T"], Bool[Array, ""]]:
         """The state whose champions are the better ones, and their accuracies."""
         tally = state.tally

@@ -131,7 +131,7 @@ class CoDeepNEAT(Populations):
             network=first,
             params=params,
             optimizer=self.transformation.init(params),
-            tally=no_tally(self.tasks * self.individuals),
+            tally=self.no_tally(),
             evolved={name: jnp.zeros((), kind) for name, kind in EVOLVED.items()},
             tallied={name: jnp.zeros(()) for name in self.sums},
             champion=nobody,
@@ -152,8 +152,7 @@ class CoDeepNEAT(Populations):
 
     def _span(self, data: Dataset) -> int:
         """Ticks of one bout."""
-        batches = data.batches(VALIDATION, self.config.batch)
-        return self.iterations + batches
+        return self.iterations + self.evaluated(data)
 
     def ticks(self, data: Dataset) -> int:
         """Of each bout training iterations, then validation batches."""
@@ -221,9 +220,8 @@ class CoDeepNEAT(Populations):
 
             def run(i, sofar):
                 batch_key, step_key = jax.random.split(jax.random.fold_in(own, i + 1))
-                trains = i < iterations
                 batch = jax.lax.cond(
-                    trains,
+                    i < iterations,
                     lambda: data.sample(batch_key, config.batch),
                     lambda: data.batch_at(VALIDATION, i - iterations, config.batch),
                 )
@@ -237,7 +235,7 @@ class CoDeepNEAT(Populations):
                     batch,
                     data.targets,
                     step_key,
-                    trains,
+                    i - iterations,
                 )
 
             end = jnp.minimum(stop - bout * span, span)
@@ -291,7 +289,7 @@ class CoDeepNEAT(Populations):
             lambda state: state,
             state,
         )
-        return state.replace(tally=no_tally(self.tasks * self.individuals))
+        return state.replace(tally=self.no_tally())
 
     def _fresh(
         self, key: Array, model: AssembledNetworks, state: CoDeepNEATState, n: Array
@@ -332,9 +330,9 @@ class CoDeepNEAT(Populations):
         return state
 
     def selected(
-        self, state: CoDeepNEATState
+        self, state: CoDeepNEATState, data: Any
     ) -> tuple[CoDeepNEATState, Float[Array, "T"], Bool[Array, ""]]:
-        """The state after a bout's selection, its accuracies, whether they count."""
+        """The state after a bout's selection, its scores, whether they count."""
         accuracy = state.tally.right / jnp.maximum(state.tally.seen, 1)
         return state, accuracy, state.tally.finite.all()
 
@@ -344,8 +342,8 @@ class CoDeepNEAT(Populations):
         """The state with what a bout came to; a network's fitness is its best's."""
         n, tally = bout // self.bouts, state.tally
         final = self._turn(state, n)[2]
-        state, accuracy, sound = self.selected(state)
-        fitness = jnp.where(sound, accuracy, 0).astype(jnp.float32)
+        state, scores, sound = self.selected(state, data)
+        fitness = jnp.where(sound, scores, 0).astype(jnp.float32)
         mean = fitness.mean()
         better = sound & (mean > state.best.fitness.mean())
         best = jax.tree.map(

@@ -15,6 +15,7 @@ from evojax_mtl.architectures.layers import Network, kernels_to
 from evojax_mtl.architectures.schedule import rows_bound
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.optimizers import optimizer
+from evojax_mtl.evaluation.training import Tally, no_tally
 from evojax_mtl.evolution import neat
 from evojax_mtl.evolution.coevolution import attribute, deal
 from evojax_mtl.evolution.front import Front
@@ -28,6 +29,7 @@ from evojax_mtl.networks.layer_sets import LayerSet
 from evojax_mtl.networks.layer_weights import bucket_sizes, layout
 from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState
 from evojax_mtl.search.protocol import Metrics
+from evojax_mtl.tasks.dataset import VALIDATION
 
 DECAY = (1e-9, 1e-3)
 """Range of L2 regularisation (Liang 2019, Table 3)."""
@@ -148,6 +150,14 @@ class Populations:
     def examples(self, batch: Any, data: Any) -> Any:
         """What the model reads of a batch."""
         return batch.images
+
+    def evaluated(self, data: Any) -> int:
+        """Validation batches that give a network's fitness, the first ones."""
+        return data.batches(VALIDATION, self.config.batch)
+
+    def no_tally(self) -> Tally:
+        """What is known of a network before it is trained."""
+        return no_tally(self.tasks * self.individuals)
 
     def optimizer(self, network: Any = None) -> Transformation:
         """That of a network; the state of all networks' is of one form."""

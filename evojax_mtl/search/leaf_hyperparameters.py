@@ -34,6 +34,7 @@ from evojax_mtl.compiling import in_haste
 from evojax_mtl.configs import fields_with
 from evojax_mtl.evaluation import text_training
 from evojax_mtl.evaluation.optimizers import chosen_optimizer
+from evojax_mtl.evaluation.outputs import measure_outputs
 from evojax_mtl.evolution.front import no_front
 from evojax_mtl.evolution.neat import Rates
 from evojax_mtl.evolution.strategies import find_strategy
@@ -222,7 +223,8 @@ class LEAFHyperparameters:
             return text_training.text_logits(self.network, traits, weights, data, batch)
 
         size = self.config.evaluation_batch
-        return text_training.measure_texts(logits, data, size)
+        found = measure_outputs(logits, data, size)
+        return {"score": found["accuracy"], "auroc": jnp.nanmean(found["auroc"])}
 
     def describe(self, state: LEAFState) -> dict[str, Any]:
         """The best table, and the front of all networks: see ``Search.describe``."""

@@ -1,9 +1,9 @@
-"""LEAF's two objectives: accuracy, and what is to be small (Liang 2019, 3.3).
+"""LEAF's two objectives: fitness, and what is to be small (Liang 2019, 3.3).
 
 Shape legend: ``K`` networks that a front has room for.
 
 The second objective is the network's parameters, its floating-point operations for one
-text (two for each multiply-add), or the time that it takes for one text, measured.
+example (two for each multiply-add), or the time that it takes for one, measured.
 """
 
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from evojax_mtl.evolution.front import Front
 
 LONGEST = 1e6
-"""Latency of which nothing is saved (microseconds a text)."""
+"""Latency of which nothing is saved (microseconds an example)."""
 
 
 def saved(cost: Float[Array, "K"], most: float) -> Float[Array, "K"]:

@@ -20,9 +20,10 @@ class Search(Protocol):
     that a runner can stop inside a long one; ``step`` is ``advance`` over all of
     them. Both are one compiled program, whatever the topologies.
 
-    A search may have ``compiler``, options of XLA where ``advance`` compiles for CPU,
-    and ``finished(state)``, which tells between two generations whether the search has
-    ended before its last one (host side, in NumPy; the arrays as for ``grow``).
+    A search may have ``compiler``, options of XLA where ``advance`` compiles for CPU;
+    ``metrics``, names of what is measured of each task where that is not the task's
+    own; and ``finished(state)``, which tells between two generations whether the search
+    has ended before its last one (host side, in NumPy; the arrays as for ``grow``).
     """
 
     method: str

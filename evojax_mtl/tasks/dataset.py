@@ -88,7 +88,13 @@ class Dataset(Pytree):
     def _take(self, rows: Int[Array, "T B"], valid: Bool[Array, "T B"]) -> Batch:
         task = jnp.arange(self.tasks)[:, None]
         images = self.images[task, rows].astype(jnp.float32) / 255
-        return Batch(images, self.labels[task, rows], self.mask[task, rows] & valid)
+        return Batch(images, *self._labelled(rows, valid))
+
+    def _labelled(
+        self, rows: Int[Array, "T B"], valid: Bool[Array, "T B"]
+    ) -> tuple[Int[Array, "T B"], Bool[Array, "T B"]]:
+        task = jnp.arange(self.tasks)[:, None]
+        return self.labels[task, rows], self.mask[task, rows] & valid
 
     def only(self, split: int) -> "Dataset":
         """The same with ``split`` in the test split's place.
@@ -106,7 +112,17 @@ class Dataset(Pytree):
         rows = jnp.take_along_axis(self.members[TRAIN], position, axis=1)
         return self._take(rows, jnp.ones_like(rows, bool))
 
-    def batch_at(self, split: Int[Array, ""] | int, index: Array, batch: int) -> Batch:
+    def labels_of(
+        self, split: int, count: int
+    ) -> tuple[Int[Array, "T n"], Bool[Array, "T n"]]:
+        """Labels of the first ``count`` examples of a pass over ``split``, and mask."""
+        return self._labelled(
+            *pass_of(self.members[split], self.sizes[split], 0, count)
+        )
+
+    def batch_at(
+        self, split: Int[Array, ""] | int, index: Array | int, batch: int
+    ) -> Batch:
         """The ``index``-th batch of a pass over ``split`` (traced); rest masked."""
         return self._take(
             *pass_of(self.members[split], self.sizes[split], index, batch)

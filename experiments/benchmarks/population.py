@@ -108,7 +108,7 @@ def program(search: CMSR, model: AssembledNetworks, data: Any, count: int):
                 batch,
                 targets,
                 key,
-                jnp.array(True),
+                jnp.int32(-1),
             )
             return sofar, ()
 

@@ -6,13 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evojax_mtl.architectures.layers import ACTIVATIONS, MERGE, sequence_layers
+from evojax_mtl.architectures.layers import (
+    ACTIVATIONS,
+    MERGE,
+    SEQUENCE_TYPES,
+    sequence_layers,
+)
 from evojax_mtl.architectures.table import INPUT, OUTPUT
 from evojax_mtl.evaluation.complexity import multiply_adds
 from evojax_mtl.evolution import neat
 from evojax_mtl.genomes import assembly
 from evojax_mtl.genomes.hyperparameters import Choice, Space
-from evojax_mtl.genomes.sequence_genes import sequence_space
+from evojax_mtl.genomes.layer_genes import typed_space
 from evojax_mtl.networks import layer_weights
 from evojax_mtl.networks.assembled_texts import AssembledTexts, Words
 from evojax_mtl.networks.dropout import dropout, keep_threshold
@@ -27,7 +32,7 @@ TAPS, SPECIES, NODES = (1, 3), 4, 4
 BUCKETS = bucket_sizes(UNITS, 2)
 NAMES = sequence_layers(TAPS)
 MAPS = assembly.Maps((STEPS,), None, NAMES, BUCKETS, depth=1)
-SPACE = sequence_space(TAPS, (1, UNITS), 0.5, (1e-3, 1e-1))
+SPACE = typed_space(SEQUENCE_TYPES, TAPS, (1, UNITS), 0.5, (1e-3, 1e-1))
 NEAT = neat.NEAT(SPACE, nodes=6, edges=10, species=4)
 TABLE = Space((*assembly.network_genes((2, UNITS), 2.0), Choice("optimizer", (0, 1))))
 BLUEPRINTS = neat.NEAT(

@@ -14,13 +14,15 @@ from evojax_mtl.tasks.build import split_task
 from evojax_mtl.tasks.dataset import VALIDATION
 from evojax_mtl.tasks.dense import Scenes, dense_tasks
 from evojax_mtl.tasks.dense_dataset import ResidentScenes
+from evojax_mtl.tasks.multi_label import multi_label_task
 from evojax_mtl.tasks.sources import load_tasks
 from evojax_mtl.tasks.streaming import Resident
-from evojax_mtl.tasks.task import SPLITS, Task
+from evojax_mtl.tasks.task import SPLITS, Split, Task
 from evojax_mtl.tasks.text_dataset import ResidentTexts
 from evojax_mtl.tasks.texts import Corpus, TextTask
 
 SIDE, CLASSES, EXAMPLES = 6, 3, 60
+LABELS = 3
 SCENES, PIXELS = 60, 24
 TEXTS, LENGTH = 240, 6
 
@@ -84,6 +86,27 @@ def easy_data() -> Resident:
 
 
 @lru_cache
+def easy_findings() -> Resident:
+    """A task whose images have several labels, each a quadrant, and an easy one."""
+    splits = {}
+    for seed, (name, count) in enumerate(zip(SPLITS, (80, 50, 50), strict=True)):
+        rng = np.random.default_rng(seed)
+        there = rng.integers(0, 2, (count, LABELS))
+        images = rng.integers(0, 60, (count, SIDE, SIDE, 1), np.uint8)
+        half = SIDE // 2
+        for label, own in enumerate(there.T):
+            row, column = (half * x for x in divmod(label, 2))
+            quadrant = images[:, row : row + half, column : column + half]
+            quadrant += 150 * own.astype(np.uint8)[:, None, None, None]
+        # one image of ten is not labelled
+        mask = np.arange(count) % 10 > 0
+        bits = (there << np.arange(LABELS)).sum(1).astype(np.int32)
+        splits[name] = Split(images, np.where(mask, bits, 0), mask)
+    task = multi_label_task("findings", splits, LABELS, "findings")
+    return Resident([task, easy_task(0)])
+
+
+@lru_cache
 def easy_scenes() -> ResidentScenes:
     """Scenes of one colour, which tells class, depth and direction of all pixels."""
     rng = np.random.default_rng(0)
@@ -130,7 +153,8 @@ def data_of(method: str) -> Resident | ResidentScenes | ResidentTexts | Tables:
     """The easy problem that a method is for: images, scenes, texts or tables."""
     entry = entry_of(method)
     if entry.data == "images":
-        return easy_data()
+        # LEAF measures areas where there are several labels
+        return easy_findings() if entry.name == "leaf" else easy_data()
     if entry.data == "scenes":
         return easy_scenes()
     if entry.data == "texts":

@@ -1,4 +1,4 @@
-"""LEAF's search of architectures: what is selected for, and what is told of it."""
+"""LEAF's searches of architectures: what is selected for, and what is told of it."""
 
 import dataclasses
 from unittest import mock
@@ -10,20 +10,21 @@ import pytest
 
 from evojax_mtl.evolution import neat
 from evojax_mtl.runs.drawings import draw
-from evojax_mtl.search.leaf import LEAF, OPTIMIZERS
+from evojax_mtl.search.leaf_hyperparameters import OPTIMIZERS
 from evojax_mtl.tasks.dataset import VALIDATION
 from tests.evolution.test_pareto import algorithm_2, algorithm_3
 from tests.search.cases import compiled
 
 
-@pytest.fixture(scope="module")
-def case():
-    return compiled("leaf@architecture")
+@pytest.fixture(scope="module", params=["leaf@architecture", "leaf@images"])
+def case(request):
+    return compiled(request.param)
 
 
 def other(case, **changes):
     """The search with some fields changed; nothing is compiled."""
-    return LEAF(dataclasses.replace(case.search.config, **changes), case.data)
+    config = dataclasses.replace(case.search.config, **changes)
+    return type(case.search)(config, case.data)
 
 
 class _SeenError(Exception):
@@ -155,7 +156,9 @@ def test_operations_as_the_cost(case):
     search, state = other(case, secondary="flops"), case.init()
     network = jax.tree.map(lambda x: x[0], state.assembled.network)
     model = search.model(state.rows, state.weights)
-    expected = 2 * model.multiply_adds(jax.tree.map(np.asarray, network), 4)
+    expected = 2 * model.multiply_adds(
+        jax.tree.map(np.asarray, network), sum(search.classes)
+    )
     assert search.cost(network) == expected < search.most()
 
 
@@ -166,8 +169,8 @@ def test_the_time_that_a_network_takes_as_its_cost(case):
         state, jnp.int32(1), jnp.float32(0.5), jnp.array(True), case.data
     )
     taken = noted.assembled.cost[1]
-    # of one of the texts of a batch, of which there are 16 a task
-    assert 1 / 32 <= taken < 1e6
+    # of one of the examples of a batch
+    assert 1 / (search.config.batch * case.data.tasks) <= taken < 1e6
     assert noted.front.there.sum() == 1
     assert noted.front.secondary[0] == -taken
 
