@@ -9,7 +9,8 @@ from evojax_mtl.runs import provenance
 from evojax_mtl.runs.folder import RunFolder, fresh_folder, jsonable
 from evojax_mtl.runs.progress import Progress, duration
 from evojax_mtl.runs.runner import Pacer
-from tests.runs.helpers import metrics, run
+from tests.runs.fake import Fake
+from tests.runs.helpers import metrics, run, summary
 
 pytestmark = pytest.mark.usefixtures("without_reports")
 
@@ -124,3 +125,12 @@ def test_a_profile_times_every_phase(tmp_path):
         assert min(parts) > 0
         assert sum(parts) <= line["seconds"]
     assert "thinking_seconds" not in metrics(plain)[1]
+
+
+def test_a_search_may_measure_tasks_by_another_metric(
+    tmp_path, fake_method, monkeypatch
+):
+    names = "recall", "accuracy"
+    monkeypatch.setattr(Fake, "metrics", names, raising=False)
+    told = summary(run(tmp_path / "run"))
+    assert [task["metric"] for task in told["tasks"]] == list(names)
