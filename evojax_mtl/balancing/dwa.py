@@ -40,8 +40,8 @@ class DWA(Pytree):
 
     def init(self, tasks: int) -> DWAState:
         """Nothing seen."""
-        ones = jnp.ones(tasks)
-        return DWAState(jnp.zeros((), jnp.int32), 0 * ones, 0 * ones, ones, ones)
+        sums, means = jnp.zeros((2, tasks)), jnp.ones((2, tasks))
+        return DWAState(jnp.zeros((), jnp.int32), *sums, *means)
 
     def combine(
         self, state: DWAState, tasks: Tasks

@@ -45,8 +45,8 @@ class ExcessMTL(Pytree):
     def init(self, gradients: Any) -> ExcessMTLState:
         """Equal weights; sums of squares take as much memory as the gradients."""
         squares = jax.tree.map(lambda g: jnp.zeros(g.shape, jnp.float32), gradients)
-        zeros = jnp.zeros(jax.tree.leaves(gradients)[0].shape[0])
-        return ExcessMTLState(zeros, zeros, squares)
+        tasks = jax.tree.leaves(gradients)[0].shape[0]
+        return ExcessMTLState(*jnp.zeros((2, tasks)), squares)
 
     def aggregate(
         self, state: ExcessMTLState, gradients: Any, tasks: Tasks

@@ -43,8 +43,7 @@ class STCH(Pytree):
 
     def init(self, tasks: int) -> STCHState:
         """Nothing seen."""
-        zeros = jnp.zeros(tasks)
-        return STCHState(jnp.zeros((), jnp.int32), zeros, zeros)
+        return STCHState(jnp.zeros((), jnp.int32), *jnp.zeros((2, tasks)))
 
     def combine(
         self, state: STCHState, tasks: Tasks

@@ -98,6 +98,13 @@ def test_the_second_step_compiles_nothing(name):
 
 
 @every
+def test_the_first_state_may_be_donated(name):
+    _, state = PROBLEM.start(name)
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(buffers)) == len(buffers)
+
+
+@every
 def test_the_same_key_gives_the_same_bits(name):
     first, second = run(name), run(name)
     assert (flat(first) == flat(second)).all()
