@@ -19,7 +19,7 @@ def _check_objectives(config: Any, search: str) -> None:
     """Raises ``UserError`` for another search, or an order that nothing selects by."""
     if config.search != search:
         raise UserError(
-            f"--search: found {config.search}, must be {search} with these fields"
+            f"--search: found {config.search}, must be {search} with these tasks and fields"
         )
     if config.objective == "single" and config.front_order != "primary":
         raise UserError(
@@ -439,8 +439,8 @@ _SMALL_IMAGES: dict[str, Any] = (
         "max_tasks": 4,
         # as many as chest X-rays have labels
         "max_classes": 14,
-        "batch": 8,
-        "validation_batches": 40,
+        "batch": 4,
+        "validation_batches": 80,
     }
 )
 _LARGE_IMAGES: dict[str, Any] = (
