@@ -19,7 +19,8 @@ def _check_objectives(config: Any, search: str) -> None:
     """Raises ``UserError`` for another search, or an order that nothing selects by."""
     if config.search != search:
         raise UserError(
-            f"--search: found {config.search}, must be {search} with these tasks and fields"
+            f"--search: found {config.search}, must be {search} with these tasks and "
+            "fields"
         )
     if config.objective == "single" and config.front_order != "primary":
         raise UserError(

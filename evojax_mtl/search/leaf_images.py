@@ -13,9 +13,10 @@ In the last ``finals`` generations the best networks are trained longer, with a 
 rate that decays (``codeepneat``).
 
 Where the paper leaves room: "weight sharing: true" is read as flags that evolve, as in
-Liang 2018. Differs from the paper: images are not normalised by ImageNet's statistics;
-the final training neither widens the best network nor augments images; the tasks are
-one task of many labels, whose decoder gives them all.
+Liang 2018. Differs from the paper: there each disease is a task, here one task has all
+of them as labels, so that they share the soft merges too (``chestxray:Mass+Hernia``
+with ``fitness`` ``auroc`` makes tasks); images are not normalised by ImageNet's
+statistics; the final training neither widens the best network nor augments images.
 """
 
 import dataclasses
