@@ -46,7 +46,8 @@ class ExcessMTL(Pytree):
         """Equal weights; sums of squares take as much memory as the gradients."""
         squares = jax.tree.map(lambda g: jnp.zeros(g.shape, jnp.float32), gradients)
         tasks = jax.tree.leaves(gradients)[0].shape[0]
-        return ExcessMTLState(*jnp.zeros((2, tasks)), squares)
+        logits, first = jnp.zeros((2, tasks))
+        return ExcessMTLState(logits, first, squares)
 
     def aggregate(
         self, state: ExcessMTLState, gradients: Any, tasks: Tasks

@@ -8,6 +8,9 @@ Shape legend: ``B`` scenes, ``H`` x ``W`` pixels, ``C`` channels, ``T`` tasks.
 
 Each is a mean over pixels, as in LibMTL; with no pixel it is 0, where LibMTL's is NaN.
 A prediction of normals is brought to unit length; 0, 0, 0 stays.
+
+Sums over channels run with the channels first: XLA for CPU computes them with the
+processor's vectors along a row of pixels, and one by one along few channels.
 """
 
 import jax
@@ -21,17 +24,22 @@ _LEAST = 1e-12
 """Length below which a normal counts as 0."""
 
 
-def unit(vectors: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Vectors of length 1; 0, 0, 0 stays, with a gradient of 0."""
-    squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+def unit(vectors: Float[Array, "*n"], axis: int = -1) -> Float[Array, "*n"]:
+    """Vectors of length 1 along ``axis``; 0, 0, 0 stays, with a gradient of 0."""
+    squared = jnp.sum(jnp.square(vectors), axis=axis, keepdims=True)
     there = squared > _LEAST**2
     return jnp.where(there, vectors, 0) * jax.lax.rsqrt(jnp.where(there, squared, 1))
 
 
+def _channels_first(pixels: Float[Array, "B H W C"]) -> Float[Array, "B C H W"]:
+    return jnp.moveaxis(pixels, -1, 1)
+
+
 def _segmentation(logits: Array, labels: Array) -> Array:
-    chosen = jnp.maximum(labels, 0)[..., None]
-    picked = jnp.take_along_axis(logits, chosen, axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - picked
+    logits = _channels_first(logits)
+    chosen = labels[:, None] == jnp.arange(logits.shape[1])[:, None, None]
+    picked = jnp.sum(jnp.where(chosen, logits, 0), axis=1)
+    return jax.nn.logsumexp(logits, axis=1) - picked
 
 
 def _depth(predicted: Array, labels: Array) -> Array:
@@ -39,7 +47,8 @@ def _depth(predicted: Array, labels: Array) -> Array:
 
 
 def _normals(predicted: Array, labels: Array) -> Array:
-    return 1 - jnp.sum(unit(predicted) * labels, axis=-1)
+    predicted = unit(_channels_first(predicted), axis=1)
+    return 1 - jnp.sum(predicted * _channels_first(labels), axis=1)
 
 
 _PIXEL_LOSSES = {

@@ -17,7 +17,6 @@ Kernels start by Kaiming's normal law, as in the authors' code, the decoder unif
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,6 +27,7 @@ from jaxtyping import Array, Float, Int
 
 from evojax_mtl.architectures.wiring import BLOCKS, PAIRS, Wiring
 from evojax_mtl.networks import lines
+from evojax_mtl.networks.batch_norm import batch_norm
 from evojax_mtl.networks.cell_operations import CONVOLUTIONS, KERNEL
 from evojax_mtl.networks.cell_tape import (
     StackMoments,
@@ -253,31 +253,6 @@ def restore(
             for k, leaf in branch.items()
         }
     return changed
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def batch_norm(
-    x: Lines,
-    scale: Float[Array, "C"],
-    bias: Float[Array, "C"],
-    axis: str | None = None,
-) -> tuple[Lines, Float[Array, "2 C"]]:
-    """Normalisation by the batch, and its mean and variance, which get no gradient."""
-    return _batch_norm_forward(x, scale, bias, axis)[0]
-
-
-def _batch_norm_forward(x, scale, bias, axis):
-    found = lines.moments(x, scale.shape[0], axis)
-    return (lines.normalize(x, found, scale, bias), found), (x, found, scale)
-
-
-def _batch_norm_backward(axis, saved, gradients):
-    x, found, scale = saved
-    dscale, dbias, dx = lines.normalize_gradients(x, gradients[0], found, scale, axis)
-    return dx, dscale, dbias
-
-
-batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
 class _Norms(NamedTuple):

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
@@ -107,14 +106,17 @@ def _part(
         if folds and not mapped[1]:
             whole = call(a.reshape(-1, *a.shape[2:]), b)
             return whole.reshape(size, -1, *whole.shape[1:]), True
-        spread = zip(mapped, (a, b), strict=True)
-        a, b = (v if m else jnp.broadcast_to(v, (size, *v.shape)) for m, v in spread)
+        axes = tuple(0 if m else None for m in mapped)
 
         def members(a, b):
+            if not mapped[0]:
+                return jax.lax.map(partial(call, a), b)
+            if not mapped[1]:
+                return jax.lax.map(lambda own: call(own, b), a)
             return jax.lax.map(lambda pair: call(*pair), (a, b))
 
-        out = jax.lax.platform_dependent(a, b, cpu=members, default=jax.vmap(product))
-        return out, True
+        batched = jax.vmap(product, axes)
+        return jax.lax.platform_dependent(a, b, cpu=members, default=batched), True
 
     return call
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from evojax_mtl.networks.batch_norm import BatchNorm
 from evojax_mtl.networks.convolution import convolution
 from evojax_mtl.networks.initializers import Initializer, torch_uniform
 
@@ -53,11 +54,9 @@ def conv(
     )
 
 
-def norm(train: bool, name: str | None = None) -> nn.BatchNorm:
+def norm(train: bool, name: str | None = None) -> BatchNorm:
     """Batch norm: of the batch in training, by running statistics otherwise."""
-    return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name
-    )
+    return BatchNorm(running=not train, name=name)
 
 
 def linear(inputs: int, outputs: int, name: str) -> nn.Dense:

@@ -22,6 +22,7 @@ def resize(
 ) -> Float[Array, "B H W C"]:
     """Bilinear; the corner pixels' centres stay (PyTorch's ``align_corners=True``)."""
     rows = jnp.asarray(_weights(x.shape[1], size[0]), x.dtype)
-    columns = jnp.asarray(_weights(x.shape[2], size[1]), x.dtype)
-    wide = jnp.einsum("Ww,bhwc->bhWc", columns, x)
-    return jnp.einsum("Hh,bhWc->bHWc", rows, wide)
+    columns = jnp.asarray(_weights(x.shape[2], size[1]).T, x.dtype)
+    # channels first, the long product last: its result needs no transposition
+    tall = jnp.einsum("Hh,bhwc->bcHw", rows, x)
+    return jnp.moveaxis(jnp.einsum("bcHw,wW->bcHW", tall, columns), 1, -1)

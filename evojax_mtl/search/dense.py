@@ -24,7 +24,7 @@ from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.balancing.adapter import Balancer
-from evojax_mtl.compiling import BRIEF, HASTY
+from evojax_mtl.compiling import BRIEF, HASTY, OWN_PRODUCTS
 from evojax_mtl.configs import fields_with
 from evojax_mtl.dense_configs import DenseConfig
 from evojax_mtl.errors import UserError
@@ -97,7 +97,9 @@ class DenseSearch:
         self.epoch = size // self.batch
         self.trained = config.batches or self.epoch
         # where there is little to run, compiling is what takes long
-        self.compiler = BRIEF | HASTY if self.trained <= _FEW else BRIEF
+        self.compiler = BRIEF | OWN_PRODUCTS
+        if self.trained <= _FEW:
+            self.compiler |= HASTY
         self.transformation = optimizer("adam")
 
     # What methods differ in.

@@ -16,7 +16,7 @@ import optax
 from evojax_mtl.balancing.adapter import Balancer
 from evojax_mtl.balancing.gradients import Passes
 from evojax_mtl.balancing.registry import find_balancing
-from evojax_mtl.compiling import on_cpu
+from evojax_mtl.compiling import OWN_PRODUCTS, on_cpu
 from evojax_mtl.evaluation.dense_training import begin, dense_step
 from evojax_mtl.networks.mediative_network import MediativeNetwork
 from evojax_mtl.networks.small_backbone import small
@@ -139,7 +139,9 @@ class Ours:
         """A step a call."""
         balancer, system = self.start(name, passes)
         step = jax.jit(
-            self.program(balancer), donate_argnums=0, compiler_options=on_cpu()
+            self.program(balancer),
+            donate_argnums=0,
+            compiler_options=on_cpu(OWN_PRODUCTS),
         )
         key, state = jax.random.key(1), [system]
 

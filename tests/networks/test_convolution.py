@@ -133,7 +133,11 @@ def test_equals_lax_inside_a_scan(case):
 
 @pytest.mark.parametrize(
     ("name", "axes"),
-    [*((name, (0, 0)) for name in SAMPLE), ("same", (0, None)), ("same", (None, 0))],
+    [
+        *((name, (0, 0)) for name in SAMPLE),
+        ("same", (0, None)),
+        *((name, (None, 0)) for name in SAMPLE),
+    ],
 )
 def test_vmap(name, axes):
     case = CASES[name]
