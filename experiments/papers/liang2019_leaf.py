@@ -24,7 +24,15 @@ front dominates one's at nearly every generation; 77 % with 125,000 parameters a
 modules, 74 % with 56,000 and two. The services that it compares with, and the networks
 of other authors, are not run here.
 
-FOUND
+Found at ``smoke``, two seeds. Four questions about embedded remarks, accuracy: 78.7 +-
+3.6 % by hand, hyperparameters alone 81.7 +- 1.0 by LEAF and 84.5 +- 0.03 by Bayesian
+optimisation, architectures 85.9 +- 0.6 by one objective and 86.5 +- 1.2 by two. Neither
+front dominates the other: 31 % of one objective's is dominated, 42 % of two's;
+hypervolumes are 0.360 and 0.367. Four questions about digits, area: 97.8 +- 0.3 % by
+one objective, 94.2 +- 4.0 by two with three quarters of the parameters; 25 % of one
+objective's front is dominated, nothing of two's; hypervolumes are 0.274 and 0.267.
+Chest X-rays have not been run.
+
 Runs that are there already are not repeated, those cut off go on. ``--tasks`` of
 ``chestxray`` are NIH's pictures; ``medmnist:chest`` is the same data at 28 pixels.
 

@@ -1,5 +1,6 @@
 """What the card of Liang 2019 asks for and tells."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -73,7 +74,7 @@ def test_baselines_choose_from_what_leaf_searches(scale):
     names = {gene.name for gene in space.genes}
     for chosen in (by_hand(config), *(suggested(Trial(k), space) for k in (0, -1))):
         assert set(chosen) == names
-        found = space.decode(np.asarray(space.encode(chosen), np.float32))
+        found = space.decode(jnp.asarray(space.encode(chosen)))
         assert found["width"] == chosen["width"]
         np.testing.assert_allclose(
             found["learning_rate_factor"], chosen["learning_rate_factor"], rtol=1e-5
