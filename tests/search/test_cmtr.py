@@ -126,7 +126,7 @@ def test_selection_is_that_of_ctr(case):
         ),
     )
     selected = jax.jit(case.search.selected)
-    after, champions, sound = selected(state)
+    after, champions, sound = selected(state, case.data)
     np.testing.assert_allclose(champions, [3 / 8, 4 / 8])
     assert sound
     # a tie keeps the champion, a better challenger takes its place
@@ -139,11 +139,11 @@ def test_selection_is_that_of_ctr(case):
     assert after.tallied["replaced"] == 1
     # nor can one win that is not finite, or a task be without a champion
     tally = state.tally.replace(finite=jnp.array([True, True, True, False]))
-    after, champions, sound = selected(state.replace(tally=tally))
+    after, champions, sound = selected(state.replace(tally=tally), case.data)
     np.testing.assert_allclose(champions, [3 / 8, 2 / 8])
     assert sound
     tally = state.tally.replace(finite=jnp.array([False, False, True, True]))
-    assert not selected(state.replace(tally=tally))[2]
+    assert not selected(state.replace(tally=tally), case.data)[2]
 
 
 @pytest.fixture(scope="module")

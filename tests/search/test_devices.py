@@ -21,7 +21,7 @@ from tests.search.cases import (
 from tests.search.sharded import SEARCHES
 
 # these are spread by the code of cm, and there is nothing else to it
-LIKE_CM = ("cmsr", "cmtr", "leaf@architecture")
+LIKE_CM = ("cmsr", "cmtr", "leaf@architecture", "leaf@images")
 METHODS = [label for label in labels() if label not in LIKE_CM]
 
 
