@@ -34,7 +34,7 @@ LENGTHS = tuple(2.0**e for e in (-8, -6, -4, -3, -2, -1, 0))
 LIMIT = 100
 """Factorisations at most."""
 
-LOT = 1000
+LOT = 250
 """Variables of the programs that step together on CPU, about."""
 
 
