@@ -4,6 +4,7 @@ Shape legend: ``T`` tasks.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from evojax_mtl.compiling import OWN_PRODUCTS, on_cpu
 from evojax_mtl.evaluation.dense_training import begin, dense_step
 from evojax_mtl.networks.mediative_network import MediativeNetwork
 from evojax_mtl.networks.small_backbone import small
+from evojax_mtl.networks.task_network import TaskNetwork
 from evojax_mtl.tasks.dense_dataset import stack_scenes
 from evojax_mtl.tasks.sources import load_tasks
 from experiments.benchmarks.harness import Benchmark, Case, compare, need
@@ -97,11 +99,30 @@ class Ours:
         self.names = data.names
         self.batch = data.batch_at(0, 0, size.batch)
         shape = self.batch.images.shape[1:]
-        network = MediativeNetwork(small(size.width, 2), data.outputs, shape, "none")
+        self.form = (small(size.width, 2), data.outputs, shape)
+        network = MediativeNetwork(*self.form, "none")
         self.network: Any = network
-        self.architecture = network.idle()
+        self.architecture: Any = network.idle()
         self.weights = self.network.init(jax.random.key(0))
         self.transformation = optax.scale_by_adam()
+
+    def single_task(self) -> "Ours":
+        """With a network a task."""
+        other, network = copy(self), TaskNetwork(*self.form)
+        other.network, other.architecture = network, ()
+        other.weights = network.init(jax.random.key(0))
+        return other
+
+    def mediative(self, active: bool) -> "Ours":
+        """With MAMO's network, all of whose kernels are active or idle."""
+        other, network = copy(self), MediativeNetwork(*self.form)
+        idle = network.idle()
+        other.network, other.architecture = network, idle | active
+        weights = network.init(jax.random.key(0))
+        own = network.begin_fusion(weights.own, idle, other.architecture)
+        encoder = network.grow(weights.encoder, other.architecture)
+        other.weights = weights.replace(encoder=encoder, own=own)
+        return other
 
     def start(self, name: str, passes: Passes = "vmap") -> tuple[Balancer, Any]:
         """A method, and the system before the first step."""
@@ -196,14 +217,27 @@ def run(tell: Callable[[str], None]) -> tuple[list[Case], list[Case]]:
         )
     mean = float(np.mean([case.ratio for case in cases]))
     tell(f"mean ratio {mean:.2f}, goal 1.00 {'kept' if mean > 1 else 'MISSED'}")
-    return cases, []
+    return cases, speeds(ours)
+
+
+def speeds(ours: Ours) -> list[Case]:
+    """Over single-task learning, as Tan 2024, Table 5."""
+    alone = {"single-task learning": ours.single_task().work("equal")}
+    works = {
+        "hard parameter sharing": ours.work("equal"),
+        "the same, CAGrad": ours.work("cagrad"),
+        "MAMO, no kernel": ours.mediative(False).work("mgda"),
+        "MAMO, all kernels": ours.mediative(True).work("mgda"),
+    }
+    return [compare(name, work, alone, budget=4.0) for name, work in works.items()]
 
 
 BENCHMARK = Benchmark(
     "balancing",
     "a training step of segmentation, depth and normals of 8 rooms of 72 x 96 by one "
     "small residual network, Adam included, each method beside torchjd's; "
-    "max_abs_difference is of the first losses",
+    "max_abs_difference is of the first losses; ours against ours: the peer has a "
+    "network a task",
     run,
     packages=("jax", "torch", "torchjd", "numpy"),
 )

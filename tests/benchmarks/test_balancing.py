@@ -55,6 +55,15 @@ def test_the_peer_has_the_same_losses_and_the_same_step(ours):
     np.testing.assert_allclose(10 * moments, slope, rtol=1e-3, atol=1e-5)
 
 
+def test_kernels_change_nothing_until_they_are_active(ours):
+    def losses(one):
+        return np.asarray(one.work("equal")()["losses"])
+
+    plain = losses(ours)
+    np.testing.assert_allclose(losses(ours.mediative(False)), plain, rtol=1e-5)
+    assert (np.abs(losses(ours.mediative(True)) - plain) > 1e-3).all()
+
+
 @pytest.mark.parametrize("chunk", [None, 1])
 def test_gradients_task_by_task_or_together_are_the_same(ours, chunk):
     import torch
