@@ -26,19 +26,19 @@ rooms of 72 x 96, median of 12 on 2 busy cores, takes 0.27 s for STL, 0.14 s for
 0.36 s for MAMO without a kernel and 0.69 s with all fifteen: 1.9, 0.74 and 0.39 over
 STL.
 
-Found of gains over STL at ``laptop`` on ``rooms``, three seeds, in percent: MTL-NAS +4.1
-+- 1.1, RotoGrad +3.3 +- 0.5, CAGrad +3.1 +- 1.3, GradNorm +1.0 +- 0.9, MGDA +0.9 +- 0.5,
-CoNAL +0.4 +- 1.7, Recon -1.1 +- 2.2, MAMO -2.0 +- 0.7, PCGrad -2.1 +- 1.4, HPS -2.5 +-
-0.8. So the paper's order does not come out: MAMO is not first, and on every seed behind
-MGDA, which it trains with (by 2.9 +- 0.6), so that its kernels did not help in these 20
-generations. As in the paper sharing helps depth (HPS +7 %) and harms normals (within
-11.25 degrees -11 %), and MGDA gives up segmentation (mean IoU -12 %, there -13 % on
-NYUv2); MAMO does too (-12 %), which the paper's does not. Detections made 9, 7 and 7
-kernels. CoNAL branched all tasks off before the stem on every seed, and MTL-NAS
-is STL with edges between the networks. The first seed was run with an earlier batch
-norm, which differs by rounding; MAMO's first run goes over from one to the other in its
-middle, and had -2.7 where it now has -2.5. The speeds in the record are of a busy
-machine, and tell nothing.
+Found of gains over STL at ``laptop`` on ``rooms``, three seeds, in percent: MTL-NAS
++4.1 +- 1.1, RotoGrad +3.3 +- 0.5, CAGrad +3.1 +- 1.3, GradNorm +1.0 +- 0.9, MGDA +0.9
++- 0.5, CoNAL +0.4 +- 1.7, Recon -1.1 +- 2.2, MAMO -2.0 +- 0.7, PCGrad -2.1 +- 1.4, HPS
+-2.5 +- 0.8. So the paper's order does not come out: MAMO is not first, and on every
+seed behind MGDA, which it trains with (by 2.9 +- 0.6), so that its kernels did not help
+in these 20 generations. As in the paper sharing helps depth (HPS +7 %) and harms
+normals (within 11.25 degrees -11 %), and MGDA gives up segmentation (mean IoU -12 %,
+there -13 % on NYUv2); MAMO does too (-12 %), which the paper's does not. Detections
+made 9, 7 and 7 kernels. CoNAL branched all tasks off before the stem on every seed, and
+MTL-NAS is STL with edges between the networks. The first seed was run with an earlier
+batch norm, which differs by rounding; MAMO's first run goes over from one to the other
+in its middle, and had -2.7 where it now has -2.5. The speeds in the record are of a
+busy machine, and tell nothing.
 
 Hardware: 2 CPU cores; ``smoke`` half a minute a run; ``laptop`` one to three minutes a
 run, some six for MAMO, CoNAL and MTL-NAS.
