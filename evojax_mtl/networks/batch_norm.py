@@ -3,7 +3,7 @@
 Shape legend: ``B`` images, ``H`` x ``W`` map, ``C`` channels, ``X = W * C``.
 
 Differs from ``flax.linen.BatchNorm``, whose weights and statistics it shares: sums over
-pixels are those of ``lines``, and what the gradient keeps is the map itself. A training
+pixels are products on CPU, and what the gradient keeps is the map itself. A training
 step of a small network on scenes takes 0.8 of the time on CPU.
 """
 
@@ -15,25 +15,44 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from evojax_mtl.networks import lines
-from evojax_mtl.networks.lines import Channels, Lines, Moments
+from evojax_mtl.networks.lines import Add, Channels, Lines, Moments
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def product_sums(flat: Float[Array, "n C"]) -> Channels:
+    """``lines.plain_sums``; on CPU a product, in half of the time."""
+
+    def product(flat: Array) -> Array:
+        ones = jnp.ones((len(flat),), flat.dtype)
+        return jnp.matmul(ones, flat, precision=jax.lax.Precision.HIGHEST)
+
+    return jax.lax.platform_dependent(flat, cpu=product, default=lines.plain_sums)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def batch_norm(
-    x: Lines, scale: Channels, bias: Channels, axis: str | None = None
+    x: Lines,
+    scale: Channels,
+    bias: Channels,
+    axis: str | None = None,
+    add: Add = lines.plain_sums,
 ) -> tuple[Lines, Moments]:
-    """Normalisation by the batch, and its mean and variance, which get no gradient."""
-    return _forward(x, scale, bias, axis)[0]
+    """Normalisation by the batch, and its mean and variance, which get no gradient.
+
+    ``axis`` and ``add`` are those of ``lines.moments``.
+    """
+    return _forward(x, scale, bias, axis, add)[0]
 
 
-def _forward(x, scale, bias, axis):
-    found = lines.moments(x, scale.shape[0], axis)
+def _forward(x, scale, bias, axis, add):
+    found = lines.moments(x, scale.shape[0], axis, add)
     return (lines.normalize(x, found, scale, bias), found), (x, found, scale)
 
 
-def _backward(axis, saved, gradients):
+def _backward(axis, add, saved, gradients):
     x, found, scale = saved
-    dscale, dbias, dx = lines.normalize_gradients(x, gradients[0], found, scale, axis)
+    dscale, dbias, dx = lines.normalize_gradients(
+        x, gradients[0], found, scale, axis, add
+    )
     return dx, dscale, dbias
 
 
@@ -65,7 +84,7 @@ class BatchNorm(nn.Module):
         kept = jnp.stack([mean.value, variance.value])
         if self.running:
             return lines.normalize(rows, kept, scale, bias).reshape(x.shape)
-        y, found = batch_norm(rows, scale, bias)
+        y, found = batch_norm(rows, scale, bias, None, product_sums)
         if not self.is_initializing():
             kept = self.momentum * kept + (1 - self.momentum) * found
             mean.value, variance.value = kept
