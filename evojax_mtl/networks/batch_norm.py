@@ -78,12 +78,12 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
-        rows = jnp.asarray(x, scale.dtype).reshape(
-            len(x), -1, x.shape[-2] * x.shape[-1]
-        )
+        x = jnp.asarray(x, scale.dtype)
         kept = jnp.stack([mean.value, variance.value])
         if self.running:
-            return lines.normalize(rows, kept, scale, bias).reshape(x.shape)
+            slope = scale * jax.lax.rsqrt(kept[1] + lines.EPSILON)
+            return x * slope + (bias - kept[0] * slope)
+        rows = x.reshape(len(x), -1, x.shape[-2] * x.shape[-1])
         y, found = batch_norm(rows, scale, bias, None, product_sums)
         if not self.is_initializing():
             kept = self.momentum * kept + (1 - self.momentum) * found
