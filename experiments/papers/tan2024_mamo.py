@@ -21,9 +21,9 @@ GradNorm -3.49; -2.00, PCGrad -0.31; -2.25, CAGrad +0.42; +0.25, RotoGrad -2.10;
 MGDA -1.38; -1.77, MTL-NAS -6.84; +0.66, CoNAL +2.21; +2.18, MAMO +2.57; +3.00. Table 5,
 speed over STL: HPS 1.61, CAGrad 0.73, CoNAL 0.60, MAMO 0.56.
 
-Found of speed: a step of the small backbone on 8 rooms of 72 x 96, on 2 busy cores, each
-in turns with STL (``python -m experiments.benchmarks balancing``): over STL 2.8 for HPS,
-1.5 for CAGrad, 0.86 for MAMO without a kernel, 0.36 with all fifteen.
+Found of speed: a step of the small backbone on 8 rooms of 72 x 96, on 2 busy cores,
+each in turns with STL (``python -m experiments.benchmarks balancing``): over STL 2.8
+for HPS, 1.5 for CAGrad, 0.86 for MAMO without a kernel, 0.36 with all fifteen.
 
 Found of gains over STL at ``laptop`` on ``rooms``, three seeds, in percent: MTL-NAS
 +4.1 +- 1.1, RotoGrad +3.3 +- 0.5, CAGrad +3.1 +- 1.3, GradNorm +1.0 +- 0.9, MGDA +0.9
