@@ -4,7 +4,7 @@ Shape legend: ``B`` images, ``H`` x ``W`` map, ``C`` channels, ``X = W * C``.
 
 Differs from ``flax.linen.BatchNorm``, whose weights and statistics it shares: sums over
 pixels are products on CPU, and what the gradient keeps is the map itself. A training
-step of a small network on scenes takes 0.8 of the time on CPU.
+step of a small network on scenes takes 0.85 to 0.9 of the time on CPU.
 """
 
 from functools import partial
@@ -16,6 +16,9 @@ from jaxtyping import Array, Float
 
 from evojax_mtl.networks import lines
 from evojax_mtl.networks.lines import Add, Channels, Lines, Moments
+
+MOMENTUM = 0.9
+"""What running statistics keep of themselves a step."""
 
 
 def product_sums(flat: Float[Array, "n C"]) -> Channels:
@@ -64,14 +67,12 @@ class BatchNorm(nn.Module):
 
     Attributes:
       running: normalise by the running statistics, and leave them.
-      momentum: what running statistics keep of themselves a step.
     """
 
     running: bool
-    momentum: float = 0.9
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B *map C"]) -> Float[Array, "B *map C"]:
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """The normalised map."""
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
@@ -79,13 +80,12 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         x = jnp.asarray(x, scale.dtype)
-        kept = jnp.stack([mean.value, variance.value])
         if self.running:
-            slope = scale * jax.lax.rsqrt(kept[1] + lines.EPSILON)
-            return x * slope + (bias - kept[0] * slope)
-        rows = x.reshape(len(x), -1, x.shape[-2] * x.shape[-1])
+            slope = scale * jax.lax.rsqrt(variance.value + lines.EPSILON)
+            return x * slope + (bias - mean.value * slope)
+        rows = x.reshape(*x.shape[:2], -1)
         y, found = batch_norm(rows, scale, bias, None, product_sums)
         if not self.is_initializing():
-            kept = self.momentum * kept + (1 - self.momentum) * found
-            mean.value, variance.value = kept
+            kept = jnp.stack([mean.value, variance.value])
+            mean.value, variance.value = MOMENTUM * kept + (1 - MOMENTUM) * found
         return y.reshape(x.shape)

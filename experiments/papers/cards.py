@@ -1,5 +1,6 @@
 """What the cards of papers share: runs that are made once, and comparisons."""
 
+import argparse
 import itertools
 import json
 import sys
@@ -12,6 +13,30 @@ from scipy import stats
 from evojax_mtl import cli
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def parser(
+    name: str,
+    description: str,
+    tasks: str,
+    seeds: int,
+    scales: Sequence[str] | None = None,
+) -> argparse.ArgumentParser:
+    """What cards of several seeds are asked by.
+
+    Args:
+      name: of the folder in ``runs`` unless ``--out`` says another.
+      description: whose first line is told.
+      tasks: which ones there are unless ``--tasks`` says others.
+      seeds: how many unless ``--seeds`` says.
+      scales: that there may be; None for all.
+    """
+    asked = argparse.ArgumentParser(description=description.splitlines()[0])
+    asked.add_argument("--scale", default="smoke", choices=scales)
+    asked.add_argument("--tasks", help=tasks)
+    asked.add_argument("--seeds", type=int, default=seeds)
+    asked.add_argument("--out", type=Path, default=Path("runs") / name)
+    return asked
 
 
 def command(arguments: list[str]) -> None:

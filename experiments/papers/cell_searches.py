@@ -7,13 +7,13 @@ its mean accuracy reached the last one of the first row; the seconds by phase; a
 the table trains from scratch, test accuracy, parameters and multiply-adds.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from evojax_mtl.runs.summary import mean_and_error
+from experiments.papers import cards
 from experiments.papers.cards import command, compare, run, write
 from experiments.papers.liao2023_multitasking import (
     Options,
@@ -103,12 +103,10 @@ def told(name: str, result: dict) -> str:
 
 def main(table: CellTable, description: str) -> None:
     """Runs what is not there yet, and writes ``results/NAME_SCALE_TASKS.json``."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="digits at smoke, else those of the table")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser = cards.parser(
+        table.name, description, "digits at smoke, else those of the table", 2
+    )
     parser.add_argument("--rows", nargs="*", choices=list(table.rows))
-    parser.add_argument("--out", type=Path, default=Path(f"runs/{table.name}"))
     if table.scratch is not None:
         parser.add_argument(
             "--no-retrain", action="store_true", help="leave out training from scratch"

@@ -19,7 +19,6 @@ Hardware: 2 CPU cores; ``smoke`` (embedded alphabets) a minute a method and seed
 the card works and nothing about the order of the methods.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 from evojax_mtl.codeepneat_configs import CMTRConfig, CoDeepNEATConfig
 from evojax_mtl.methods import find_method
 from evojax_mtl.runs.summary import mean_and_error
+from experiments.papers import cards
 from experiments.papers.cards import RESULTS, command, compare, run, write
 
 PAPER = {
@@ -81,12 +81,14 @@ def row_of(out: Path, method: str, common: dict[str, object], seeds: int) -> dic
 
 def main() -> None:
     """Runs, and writes ``results/liang2018_codeepneat_SCALE.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="smoke", choices=SCALES)
-    parser.add_argument("--tasks", help="glyphs at smoke, else omniglot")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = cards.parser(
+        "liang2018_codeepneat",
+        __doc__,
+        "glyphs at smoke, else omniglot",
+        1,
+        scales=SCALES,
+    )
     parser.add_argument("--methods", nargs="+", choices=PAPER, default=list(PAPER))
-    parser.add_argument("--out", type=Path, default=Path("runs/liang2018_codeepneat"))
     chosen = parser.parse_args()
     tasks = chosen.tasks or ("glyphs" if chosen.scale == "smoke" else "omniglot")
     common: dict[str, object] = {"tasks": tasks, "scale": chosen.scale}

@@ -21,7 +21,6 @@ Hardware: 2 CPU cores; ``smoke`` (embedded alphabets) a minute a run, ``laptop``
 ten.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from matplotlib.figure import Figure
 
 from evojax_mtl.methods import find_method
 from evojax_mtl.runs.folder import RunFolder
+from experiments.papers import cards
 from experiments.papers.cards import run, write
 
 Options = dict[str, object]
@@ -118,12 +118,10 @@ def draw(path: Path, figure: str, found: dict[str, list[dict]]) -> Path:
 
 def main() -> None:
     """Runs what is not there yet; writes ``results/liang2018_figN_SCALE.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cards.parser(
+        "liang2018_figures", __doc__, "glyphs at smoke, else omniglot", 1
+    )
     parser.add_argument("--figure", choices=VARIANTS, default="6")
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="glyphs at smoke, else omniglot")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/liang2018_figures"))
     chosen = parser.parse_args()
     tasks = chosen.tasks or ("glyphs" if chosen.scale == "smoke" else "omniglot")
     out, found = chosen.out / chosen.scale, {}

@@ -34,11 +34,11 @@ single task, by less than at ``laptop`` (2.6 points, p = 0.09): the gap closes a
 training lengthens, a tenth of the paper's iterations in.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 
 from evojax_mtl.runs.summary import mean_and_error
+from experiments.papers import cards
 from experiments.papers.cards import command, compare, run, write
 
 METHODS = ("single-task", "soft-ordering", "ctr")
@@ -61,14 +61,12 @@ def tune(out: Path, method: str, common: dict[str, object], generations: int) ->
 
 def main() -> None:
     """Tunes, runs, and writes ``results/liang2018_omniglot_SCALE.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="glyphs at smoke, else omniglot")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser = cards.parser(
+        "liang2018_omniglot", __doc__, "glyphs at smoke, else omniglot", 2
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--tuning-generations", type=int, default=10)
     parser.add_argument("--tuning-scale", help="as --scale unless given")
-    parser.add_argument("--out", type=Path, default=Path("runs/liang2018_omniglot"))
     chosen = parser.parse_args()
     tasks = chosen.tasks or ("glyphs" if chosen.scale == "smoke" else "omniglot")
     common = {"tasks": tasks, "scale": chosen.scale}

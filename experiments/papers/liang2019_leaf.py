@@ -40,7 +40,6 @@ Hardware: 2 CPU cores; ``smoke`` (embedded texts, or ``--tasks digits``) a minut
 ``laptop`` about ten.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -49,6 +48,7 @@ import numpy as np
 from evojax_mtl.runs.records import read_records
 from evojax_mtl.runs.summary import mean_and_error
 from evojax_mtl.tasks.sources import data_kind
+from experiments.papers import cards
 from experiments.papers.cards import command, compare, run, write
 from experiments.papers.leaf_baselines import bayesian, fixed, once
 
@@ -137,11 +137,9 @@ def rows_on(tasks: str) -> tuple[tuple[str, ...], dict[str, object]]:
 
 def main() -> None:
     """Runs what is not there yet; writes ``results/liang2019_leaf_*.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="remarks at smoke, else wikidetox")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/liang2019_leaf"))
+    parser = cards.parser(
+        "liang2019_leaf", __doc__, "remarks at smoke, else wikidetox", 2
+    )
     chosen = parser.parse_args()
     tasks = chosen.tasks or ("remarks" if chosen.scale == "smoke" else "wikidetox")
     where = tasks.replace(":", "-")

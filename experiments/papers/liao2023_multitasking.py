@@ -70,7 +70,6 @@ the supernet, no order that could be told from the seeds' spread.
 Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about ten minutes a search.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +78,7 @@ import numpy as np
 
 from evojax_mtl.runs.folder import RunFolder
 from evojax_mtl.runs.summary import mean_and_error
+from experiments.papers import cards
 from experiments.papers.cards import command, compare, retrain, run, write
 
 Options = dict[str, object]
@@ -209,11 +209,10 @@ def retrained(folder: Path, table: Table, options: Options, *, transfer: bool) -
 
 def main() -> None:
     """Runs what is not there yet, and writes ``results/liao2023_...json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cards.parser(
+        "liao2023_multitasking", __doc__, "digits at smoke, else those of the table", 2
+    )
     parser.add_argument("--table", choices=TABLES, default="5")
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="digits at smoke, else those of the table")
-    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument(
         "--epochs", type=int, default=0, help="of training from scratch; 0: the scale's"
     )
@@ -223,7 +222,6 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", metavar="NAME", help="of the table; all if not given"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/liao2023_multitasking"))
     chosen = parser.parse_args()
     table = TABLES[chosen.table]
     variants = {

@@ -19,13 +19,13 @@ fitness falls by 2.6 points a generation without and by 1.9 with re-evaluation.
 Hardware: 2 CPU cores; ``smoke`` some minutes, ``laptop`` about twenty.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from evojax_mtl.runs.folder import RunFolder
+from experiments.papers import cards
 from experiments.papers.cards import write
 from experiments.papers.liao2023_multitasking import (
     TABLES,
@@ -71,11 +71,9 @@ def draw(path: Path, curves: dict[str, dict[str, tuple]]) -> None:
 
 def main() -> None:
     """Runs what is not there yet; writes JSON and draws the first seed's curves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="as of liao2023_multitasking")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/liao2023_multitasking"))
+    parser = cards.parser(
+        "liao2023_multitasking", __doc__, "as of liao2023_multitasking", 2
+    )
     chosen = parser.parse_args()
     tasks = tasks_of("5", chosen.scale, chosen.tasks)
     results, curves = {}, {}

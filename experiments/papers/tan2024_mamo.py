@@ -47,7 +47,6 @@ Hardware: 2 CPU cores; ``smoke`` half a minute a run; ``laptop`` one to three mi
 run, some six for MAMO, CoNAL and MTL-NAS.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +55,7 @@ from evojax_mtl.evaluation.dense_metrics import HIGHER, OF_TASK
 from evojax_mtl.evaluation.overall_gain import flat_gain, gains, task_gain, win_rate
 from evojax_mtl.runs.folder import RunFolder
 from evojax_mtl.runs.summary import mean_and_error
+from experiments.papers import cards
 from experiments.papers.cards import command, run, write
 from experiments.papers.tan2024_figures import DRAWN, REFERENCE, draw
 
@@ -186,14 +186,12 @@ def place(method: str, options: Options, common: Options) -> str:
 
 def main() -> None:
     """Runs what is not there yet; draws; writes ``results/tan2024_...json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cards.parser(
+        "tan2024_mamo", __doc__, "rooms, else those of the table at paper", 3
+    )
     parser.add_argument("--table", choices=TABLES, default="1")
-    parser.add_argument("--scale", default="smoke")
-    parser.add_argument("--tasks", help="rooms, else those of the table at paper")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", help="STL and these; all unless given")
     parser.add_argument("--generations", type=int, help="the scale's unless given")
-    parser.add_argument("--out", type=Path, default=Path("runs/tan2024_mamo"))
     chosen = parser.parse_args()
     tasks = tasks_of(chosen.table, chosen.scale, chosen.tasks)
     common = options_of(chosen.table, chosen.scale, tasks)

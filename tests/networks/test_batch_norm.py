@@ -12,16 +12,6 @@ SHAPE = (3, 5, 4, 6)
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.fixture(params=["cpu", "default"])
-def platform(request, monkeypatch):
-    """Both forms of what depends on the platform."""
-
-    def choose(*arguments, cpu, default):
-        return {"cpu": cpu, "default": default}[request.param](*arguments)
-
-    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
-
-
 def problem():
     keys = jax.random.split(jax.random.key(0), 5)
     x, slope = (2 + jax.random.normal(key, SHAPE) for key in keys[:2])

@@ -23,16 +23,6 @@ def reference(x, kernel, dilation):
     )
 
 
-@pytest.fixture(params=["cpu", "default"])
-def platform(request, monkeypatch):
-    """Both forms of what depends on the platform."""
-
-    def choose(*arguments, cpu, default):
-        return {"cpu": cpu, "default": default}[request.param](*arguments)
-
-    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
-
-
 @pytest.mark.parametrize(("size", "dilation"), [(1, 2), (3, 1), (3, 2), (5, 2), (7, 1)])
 @pytest.mark.usefixtures("platform")
 def test_depthwise_equals_lax_convolution_values_and_gradients(size, dilation):
