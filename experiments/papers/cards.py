@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,9 @@ def once(folder: Path, begin: Sequence[str], resume: Sequence[str]) -> dict:
         if any(folder.glob("checkpoints/*")):
             command([*resume, str(folder)])
         else:
+            if (folder / "config.json").exists():
+                # killed before its first checkpoint, it has nothing to go on with
+                shutil.rmtree(folder)
             command([*begin, "--out", str(folder)])
     summary = finished(folder)
     if summary is None:

@@ -41,7 +41,8 @@ busy machine, and tell nothing.
 
 At ``smoke``, one seed of five short generations, which tells that the cards work and
 little else: in Table 4 MAMO is at -4.5 %, without multi-objective optimisation at -2.8,
-without its kernels at -3.7, hard sharing at -2.3.
+without its kernels at -3.7, hard sharing at -2.3; in Fig. 5 MAMO with CAGrad and PCGrad
+is behind both, in Fig. 6 the threshold makes no difference.
 
 Hardware: 2 CPU cores; ``smoke`` half a minute a run; ``laptop`` one to three minutes a
 run, some six for MAMO, CoNAL and MTL-NAS.
