@@ -9,6 +9,7 @@ Shape legend: ``B`` images of ``H`` x ``W`` pixels and ``c`` channels.
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int
 
 
@@ -49,6 +50,57 @@ def random_flip(key: Array, images: Float[Array, "B H W c"]) -> Float[Array, "B 
     """Half of the images, at random, with left and right exchanged."""
     flipped = jax.random.uniform(key, (len(images),)) < 0.5
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+
+
+def moved(
+    images: Float[Array, "B H W c"],
+    angle: Float[Array, "B"],
+    shift: Float[Array, "B 2"],
+) -> Float[Array, "B H W c"]:
+    """Each image turned about its middle, then shifted; bilinear.
+
+    What comes from beyond an edge is the edge's nearest pixel.
+
+    Args:
+      images: the batch.
+      angle: from the rows towards the columns (radians).
+      shift: down and to the right (pixels).
+    """
+    size = jnp.array(images.shape[1:3], images.dtype)
+    middle = (size - 1) / 2
+    grid = jnp.indices(images.shape[1:3]).astype(images.dtype)
+
+    def move(image, angle, shift):
+        rows, columns = grid - (middle + shift)[:, None, None]
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        turned = jnp.stack([cos * rows + sin * columns, cos * columns - sin * rows])
+        places = turned + middle[:, None, None]
+
+        def channel(pixels):
+            return map_coordinates(pixels, list(places), order=1, mode="nearest")
+
+        return jax.vmap(channel, -1, -1)(image)
+
+    return jax.vmap(move)(images, angle, shift)
+
+
+def random_move(
+    key: Array, images: Float[Array, "B H W c"], rotation: float, translation: float
+) -> Float[Array, "B H W c"]:
+    """Each image turned and shifted at random; see ``moved``.
+
+    Args:
+      key: a typed key.
+      images: the batch.
+      rotation: largest angle, either way, all to it equally likely (degrees).
+      translation: largest shift along each side, likewise (parts of the side).
+    """
+    count, height, width, _ = images.shape
+    draws = 2 * jax.random.uniform(key, (3 * count,)).reshape(3, count) - 1
+    sides = jnp.array([height, width], images.dtype)
+    shift = draws[:2].T.astype(images.dtype) * translation * sides
+    angle = jnp.deg2rad(rotation) * draws[2].astype(images.dtype)
+    return moved(images, angle, shift)
 
 
 def cutout(

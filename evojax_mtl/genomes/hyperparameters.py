@@ -92,12 +92,12 @@ class Integer(_Range):
             found = self.low + jnp.floor(unit * count)
         return jnp.clip(found, self.low, self.high).astype(jnp.int32)
 
-    def encode(self, value: int) -> float:
-        """The middle of what stands for ``value``."""
+    def encode(self, value: Any) -> Any:
+        """The middle of what stands for ``value``, a number or an array of NumPy."""
         count = self.high - self.low + 1
         if self.scale == "log":
             middle = np.log((value + 0.5) / self.low)
-            return float(middle / np.log((self.high + 1) / self.low))
+            return middle / np.log((self.high + 1) / self.low)
         return (value - self.low + 0.5) / count
 
 

@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from evojax_mtl.evaluation.augmentation import (
     cutout,
+    moved,
     normalise,
     random_crop,
     random_flip,
+    random_move,
 )
 
 H, W, PADDING, LENGTH = 7, 5, 2, 4
@@ -23,6 +26,7 @@ AUGMENTATIONS = {
     "crop": partial(random_crop, padding=PADDING),
     "flip": random_flip,
     "cutout": partial(cutout, length=LENGTH),
+    "move": partial(random_move, rotation=20.0, translation=0.2),
 }
 
 
@@ -114,6 +118,45 @@ def test_values_that_are_not_finite_do_not_shine_through_a_cutout():
     images = jnp.full((4, H, W, 1), jnp.nan)
     found = np.asarray(cut(jax.random.key(0), images, 2 * max(H, W)))
     assert (found == 0).all()
+
+
+def test_images_are_turned_and_shifted_as_scipy_does():
+    images = np.random.default_rng(0).uniform(size=(6, H, W, 2)).astype(np.float32)
+    angles = np.array([0.0, 30.0, -75.0, 180.0, 0.0, 12.0], np.float32)
+    shifts = np.array([[0, 0], [0, 0], [0, 0], [0, 0], [1.25, -2.5], [0.5, 1.0]])
+    found = jax.jit(moved)(images, np.deg2rad(angles), shifts.astype(np.float32))
+    np.testing.assert_allclose(found[0], images[0], atol=1e-6)
+    np.testing.assert_allclose(found[3], images[3, ::-1, ::-1], atol=1e-5)
+    middle = (np.array([H, W]) - 1) / 2
+    for image, angle, shift, got in zip(images, angles, shifts, found, strict=True):
+        for channel in range(2):
+            pixels, options = image[..., channel], {"order": 1, "mode": "nearest"}
+            if not shift.any():
+                expected = ndimage.rotate(pixels, angle, reshape=False, **options)
+            elif not angle:
+                expected = ndimage.shift(pixels, shift, **options)
+            else:
+                cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+                turn = np.array([[cos, sin], [-sin, cos]])
+                offset = middle - turn @ (middle + shift)
+                expected = ndimage.affine_transform(pixels, turn, offset, **options)
+            np.testing.assert_allclose(got[..., channel], expected, atol=1e-5)
+
+
+def test_images_are_moved_by_as_much_as_was_asked_for():
+    # a ramp down and to the right tells where its middle has come from
+    rows, columns = np.indices((9, 9), np.float32)
+    images = np.broadcast_to(np.stack([rows, columns], -1), (3000, 9, 9, 2))
+    move = jax.jit(random_move, static_argnums=(2, 3))
+    shifted = 4 - np.asarray(move(jax.random.key(0), images, 0.0, 0.2))[:, 4, 4]
+    assert np.abs(shifted).max() <= 0.2 * 9 + 1e-4
+    for axis in range(2):
+        assert uniform(np.histogram(shifted[:, axis], 10, (-1.8, 1.8))[0])
+    turned = np.asarray(move(jax.random.key(0), images, 30.0, 0.0))
+    np.testing.assert_allclose(turned[:, 4, 4], 4, atol=1e-5)
+    steps = turned[:, 4, 5] - turned[:, 4, 4]
+    angles = np.rad2deg(np.arctan2(steps[:, 0], steps[:, 1]))
+    assert uniform(np.histogram(angles, 10, (-30, 30))[0])
 
 
 def test_no_padding_leaves_images_alone():
