@@ -1,8 +1,8 @@
 """What the final training of a found network is asked to do. Imports no JAX.
 
 Defaults are the papers' for the method that found the network: Liang 2018, 4.2, of
-``cm``, ``cmsr`` and ``cmtr``; Liang 2019, 4.2, of ``leaf`` on images. On texts that paper
-found no final training necessary.
+``cm``, ``cmsr`` and ``cmtr``; Liang 2019, 4.2, of ``leaf`` on images. On texts that
+paper found no final training necessary.
 
 Where the papers leave room: how often a network is measured, by how much Liang 2019
 widens it and for how long it trains are not told.
@@ -11,7 +11,7 @@ widens it and for how long it trains are not told.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from evojax_mtl.codeepneat_configs import (
     AssembledConfig,

@@ -7,6 +7,7 @@ from pathlib import Path
 from evojax_mtl.commands.parsing import parse
 from evojax_mtl.errors import UserError
 from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.retrain.networks import is_network
 from evojax_mtl.runs.retrain.settings import is_retraining
 
 
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     if not directories:
         raise UserError("report: no run given; usage: evojax-mtl report DIR ...")
     folders = [RunFolder(path) for path in directories]
-    retrainings = [f for f in folders if is_retraining(f.read_config())]
+    configs = [(folder, folder.read_config()) for folder in folders]
+    # a retrained network's folder is like that of a run
+    retrainings = [f for f, c in configs if is_retraining(c) and not is_network(c)]
     if retrainings and len(folders) > 1:
         raise UserError(
             f"report: {retrainings[0].path} is a retraining, must be reported alone"

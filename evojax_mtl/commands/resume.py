@@ -10,6 +10,7 @@ from evojax_mtl.configs import fields_with, parse_value
 from evojax_mtl.errors import UserError
 from evojax_mtl.methods import unknown
 from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.retrain.networks import is_network, resume_network
 from evojax_mtl.runs.retrain.settings import is_retraining
 from evojax_mtl.runs.settings import Settings
 
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     if is_retraining(config):
         if options.set or options.out is not None:
             raise UserError(f"{directory}: a retraining goes on as it was begun")
+        if is_network(config):
+            return resume_network(folder)
         from evojax_mtl.runs.retrain.launch import resume as resume_retraining
 
         return resume_retraining(folder)

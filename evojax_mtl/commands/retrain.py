@@ -1,4 +1,7 @@
-"""``evojax-mtl retrain GENOTYPE``: found cells, trained from scratch."""
+"""``evojax-mtl retrain GENOTYPE``: what was found, trained from scratch.
+
+Cells here; the networks of searches that assemble them in ``retrain_networks``.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,10 +11,12 @@ from typing import Annotated, Any
 
 import tyro
 
+from evojax_mtl.commands import retrain_networks
 from evojax_mtl.commands.parsing import parse, scan
 from evojax_mtl.commands.run import MAX_SEED
 from evojax_mtl.errors import UserError
 from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.retrain.networks import is_network, resume_network
 from evojax_mtl.runs.retrain.settings import (
     RetrainSettings,
     is_retraining,
@@ -20,7 +25,7 @@ from evojax_mtl.runs.retrain.settings import (
 )
 
 _DEFAULT_TASKS = "digits:digit"
-_USAGE = "usage: evojax-mtl retrain GENOTYPE [options]; retrain --resume DIR"
+_USAGE = "usage: evojax-mtl retrain GENOTYPE|RUN [options]; retrain --resume DIR"
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,10 @@ def main(arguments: Sequence[str]) -> int:
     if scan(words, "--resume") is not None:
         return _resume(words)
     genotype = words.pop(0) if words and not words[0].startswith("-") else None
-    settings, options = _read(genotype, words)
+    run = _run_of(genotype)
+    if genotype is not None and run and run["method"] in retrain_networks.METHODS:
+        return retrain_networks.main(genotype, run, words)
+    settings, options = _read(genotype, run, words)
     if genotype is None:
         raise UserError(f"retrain: no genotype given; {_USAGE}")
     if options.out is not None:
@@ -90,7 +98,10 @@ def _resume(words: list[str]) -> int:
         raise UserError(
             f"--resume: takes no other option; {folder.path}/config.json has them"
         )
-    if not is_retraining(folder.read_config()):
+    config = folder.read_config()
+    if is_network(config):
+        return resume_network(folder)
+    if not is_retraining(config):
         raise UserError(
             f"--resume: {folder.path} is no retraining; go on with it by: "
             "evojax-mtl resume"
@@ -101,13 +112,12 @@ def _resume(words: list[str]) -> int:
 
 
 def _read(
-    genotype: str | None, words: Sequence[str]
+    genotype: str | None, run: dict[str, Any] | None, words: Sequence[str]
 ) -> tuple[RetrainSettings, RetrainOptions]:
     """What a command line asks for, its jobs aside."""
     network = scan(words, "--network") or RetrainOptions.network
     scale = scan(words, "--scale") or RetrainOptions.scale
     recipe = scan(words, "--recipe") or RetrainOptions.recipe
-    run = _run_of(genotype)
     own = run is not None and scan(words, "--tasks") is None
     images = _images(run["config"]) if own else {}
     configs = preset(network, scale, images, recipe)
@@ -126,7 +136,9 @@ def _read(
         command="retrain GENOTYPE",
         description="Trains cells from scratch as a plain network and says how good "
         "it is. GENOTYPE is the folder of a run, a JSON file, or one of the published "
-        "emt-c10, emt-c100, kt-c10, kt-c100. Defaults of scale "
+        "emt-c10, emt-c100, kt-c10, kt-c100. With RUN, the folder of a run of "
+        f"{', '.join(retrain_networks.METHODS)}, in its place trains the network that "
+        "it found; retrain RUN --help tells its options. Defaults of scale "
         f"{scale}, recipe {recipe}, network {network}.",
         default=target(options, **configs),
         flags=["from"]

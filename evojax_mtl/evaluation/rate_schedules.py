@@ -1,8 +1,8 @@
 """Learning rates that fall as a training goes on, as shares of the original rate.
 
 ``stepwise`` is Liang 2018's, 4.2: a tenth after so many epochs, and again after as
-many. ``Plateau`` is Liang 2019's, 4.2: lowered by what validation tells, sometimes reset
-to the original rate.
+many. ``Plateau`` is Liang 2019's, 4.2: lowered by what validation tells, sometimes
+reset to the original rate.
 """
 
 from dataclasses import dataclass

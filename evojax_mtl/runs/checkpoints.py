@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ _WHOLE = ocp.options.ArrayOptions(
     saving=ocp.options.ArrayOptions.Saving(use_replica_parallel=False)
 )
 _load: Callable[[str, Any], Any] = ocp.load
+_SOME = ocp.options.PyTreeOptions(
+    loading=ocp.options.PyTreeOptions.Loading(partial_load=True)
+)
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"\d{8}-\d{8}")
 
@@ -64,6 +67,12 @@ def _leaves(state: Any) -> dict[str, Any]:
 
 def _shapes(state: Any) -> dict[str, str]:
     return {path: f"{x.dtype}{list(x.shape)}" for path, x in _leaves(state).items()}
+
+
+def _shape_of(told: str) -> tuple[tuple[int, ...], str]:
+    """Shape and type of an array, as ``_shapes`` tells them."""
+    kind, _, sides = told.removesuffix("]").partition("[")
+    return tuple(int(side) for side in sides.split(",") if side.strip()), kind
 
 
 def _digest(path: Path) -> str:
@@ -157,13 +166,7 @@ class Checkpoints:
         Raises:
           UserError: if the checkpoint is whole but of another shape.
         """
-        for name in reversed(self.names()):
-            folder = self.path / name
-            try:
-                manifest = self._check(folder)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                warn(f"checkpoint {name} is damaged, trying the one before: {error}")
-                continue
+        for folder, manifest in self._whole():
             abstract = template(manifest["static"])
             _check_shapes(folder, manifest["leaves"], _shapes(abstract))
             device = SingleDeviceSharding(jax.devices()[0])
@@ -176,6 +179,38 @@ class Checkpoints:
             loaded = _load(str((folder / "state").absolute()), placed)
             return _rebuild(abstract, loaded), Position(**manifest["position"])
         return None
+
+    def part(self, *prefixes: str) -> dict[str, np.ndarray] | None:
+        """Some arrays of the newest whole checkpoint, by path.
+
+        Args:
+          prefixes: what the paths of the wanted ones begin with, as ``.best.network``.
+
+        Returns:
+          None if there is no complete checkpoint.
+        """
+        device = SingleDeviceSharding(jax.devices()[0])
+        for folder, manifest in self._whole():
+            wanted = {
+                path: jax.ShapeDtypeStruct(*_shape_of(told), sharding=device)
+                for path, told in manifest["leaves"].items()
+                if path.startswith(prefixes)
+            }
+            with ocp.Context(pytree_options=_SOME):
+                loaded = _load(str((folder / "state").absolute()), wanted)
+            return {path: np.asarray(array) for path, array in loaded.items()}
+        return None
+
+    def _whole(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Folders and manifests of those whose files all check, newest first."""
+        for name in reversed(self.names()):
+            folder = self.path / name
+            try:
+                manifest = self._check(folder)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                warn(f"checkpoint {name} is damaged, trying the one before: {error}")
+                continue
+            yield folder, manifest
 
     def _check(self, folder: Path) -> dict[str, Any]:
         """The manifest, after comparing every file with it."""

@@ -47,7 +47,7 @@ def start(settings: Settings, out: Path | None) -> int:
         return runner.start()
 
     def create() -> RunFolder:
-        return RunFolder.create(path, settings.to_json())
+        return settings.create(path)
 
     return _run(settings, tasks, path, create, begin, began)
 
@@ -149,7 +149,7 @@ def build(settings: Settings, tasks: Sequence[Any]) -> Program:
     else:
         loaded = task_data(tasks, settings.config.resident)
     data = loaded.dataset(0)
-    factory = settings.form.load()
+    factory = settings.factory()
     members = settings.members
     configs = [dataclasses.replace(settings.config, **m.changes) for m in members]
     rates = [factory(config, data).hyperparameters() for config in configs]

@@ -2,11 +2,14 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.methods import Method, method_on
+from evojax_mtl.runs.folder import RunFolder
 
 FORMAT = 1
 
@@ -58,6 +61,10 @@ class Settings:
         search = getattr(self.config, "search", None)
         return method_on(self.method, self.tasks, search)
 
+    def factory(self) -> Callable[..., Any]:
+        """What makes the search, of a config and data (imports JAX)."""
+        return self.form.load()
+
     @property
     def members(self) -> list[Member]:
         """Every search: for each combination of swept values, every seed."""
@@ -72,6 +79,10 @@ class Settings:
     def population(self) -> int:
         """Number of searches."""
         return len(self.members)
+
+    def create(self, path: Path) -> RunFolder:
+        """The folder of the run, new."""
+        return RunFolder.create(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; ``from_json`` reads it back."""

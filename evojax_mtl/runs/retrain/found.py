@@ -1,0 +1,118 @@
+"""The network that a search assembled and found, apart from the search.
+
+It lies in the checkpoints of the search's run, and then as ``network.npz`` in the folder
+of its final training: an array under each path, which needs neither the run nor its
+tasks any more.
+"""
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import jax
+import numpy as np
+
+from evojax_mtl.architectures.layers import Layers, Network
+from evojax_mtl.architectures.table import Architecture
+from evojax_mtl.errors import UserError
+from evojax_mtl.genomes.graphs import Graph
+from evojax_mtl.genomes.module_sets import ModuleSet
+from evojax_mtl.runs.checkpoints import Checkpoints
+from evojax_mtl.runs.folder import RunFolder
+
+FILE = "network.npz"
+Arrays = dict[str, np.ndarray]
+
+_NETWORK, _FITNESS = ".best.network", ".best.fitness"
+
+
+def _blank(kind: Any, **parts: Any) -> Any:
+    """A pytree of this class, to be filled."""
+    return kind(**{name: 0 for name in kind.__dataclass_fields__} | parts)
+
+
+_NETWORKS = _blank(
+    Network, architecture=_blank(Architecture), layers=_blank(Layers)
+)
+_SETS = _blank(
+    ModuleSet,
+    modules=_blank(Graph),
+    table=dict.fromkeys(("learning_rate", "width", "initializer"), 0),
+    chain=None,
+)
+
+
+def read_found(folder: RunFolder, searches: int, search: int | None) -> Arrays:
+    """The best network of a run, by its arrays' paths.
+
+    Args:
+      folder: of the run.
+      searches: that the run has.
+      search: which of them, from 0; None where there is one.
+
+    Raises:
+      UserError: if there is no such search, or it has measured no network.
+    """
+    if searches > 1 and (search is None or not 0 <= search < searches):
+        found = "nothing" if search is None else search
+        raise UserError(
+            f"--search: found {found}, must be one of the searches of {folder.path}, "
+            f"0 to {searches - 1}"
+        )
+    if searches == 1 and search is not None:
+        raise UserError(
+            f"--search: found {search}, but {folder.path} holds one search"
+        )
+    best = Checkpoints(folder.checkpoints).part(_NETWORK, _FITNESS)
+    if best is not None and searches > 1:
+        best = {path: array[search] for path, array in best.items()}
+    if best is None or not (best[_FITNESS] >= 0).all():
+        raise UserError(
+            f"{folder.path}: has measured no network yet, must have been run for a "
+            "generation"
+        )
+    return {
+        path.removeprefix(_NETWORK): array
+        for path, array in best.items()
+        if path.startswith(_NETWORK)
+    }
+
+
+def network_of(arrays: Arrays, sets: bool, where: Path) -> Any:
+    """The network, or the set of modules without its chain, NumPy.
+
+    Args:
+      arrays: as ``read_found`` gives them.
+      sets: whether it is a set of modules.
+      where: they are from, in words.
+
+    Raises:
+      UserError: if an array is missing.
+    """
+
+    def array(path, _):
+        name = jax.tree_util.keystr(path)
+        if name not in arrays:
+            raise UserError(f"{where}: has no array {name}, is of another version")
+        return arrays[name]
+
+    return jax.tree_util.tree_map_with_path(array, _SETS if sets else _NETWORKS)
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Writes the file."""
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """What ``write_arrays`` wrote.
+
+    Raises:
+      UserError: if the file cannot be read.
+    """
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise UserError(f"{path}: cannot read the network: {error}") from None
