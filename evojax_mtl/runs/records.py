@@ -77,7 +77,8 @@ class Record:
     @property
     def fitness(self) -> np.ndarray:
         """Mean validation metric of each search, ``(G, P)``."""
-        return self.series("mean_validation").reshape(len(self.lines), -1)
+        values = self.series("mean_validation")
+        return values if values.ndim == 2 else values[:, None]
 
     @property
     def task_fitness(self) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The network that a search assembled and found, apart from the search.
 
-It lies in the checkpoints of the search's run, and then as ``network.npz`` in the folder
-of its final training: an array under each path, which needs neither the run nor its
-tasks any more.
+It lies in the checkpoints of the search's run, and then as ``network.npz`` in the
+folder of its final training: an array under each path, which needs neither the run nor
+its tasks any more.
 """
 
 from pathlib import Path
@@ -28,12 +28,10 @@ _NETWORK, _FITNESS = ".best.network", ".best.fitness"
 
 def _blank(kind: Any, **parts: Any) -> Any:
     """A pytree of this class, to be filled."""
-    return kind(**{name: 0 for name in kind.__dataclass_fields__} | parts)
+    return kind(**dict.fromkeys(kind.__dataclass_fields__, 0) | parts)
 
 
-_NETWORKS = _blank(
-    Network, architecture=_blank(Architecture), layers=_blank(Layers)
-)
+_NETWORKS = _blank(Network, architecture=_blank(Architecture), layers=_blank(Layers))
 _SETS = _blank(
     ModuleSet,
     modules=_blank(Graph),
@@ -60,9 +58,7 @@ def read_found(folder: RunFolder, searches: int, search: int | None) -> Arrays:
             f"0 to {searches - 1}"
         )
     if searches == 1 and search is not None:
-        raise UserError(
-            f"--search: found {search}, but {folder.path} holds one search"
-        )
+        raise UserError(f"--search: found {search}, but {folder.path} holds one search")
     best = Checkpoints(folder.checkpoints).part(_NETWORK, _FITNESS)
     if best is not None and searches > 1:
         best = {path: array[search] for path, array in best.items()}

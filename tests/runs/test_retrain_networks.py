@@ -1,0 +1,214 @@
+"""``retrain`` of networks that searches have found: commands, folders, resuming."""
+
+import dataclasses
+import json
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from evojax_mtl.cli import main
+from evojax_mtl.methods import find_method
+from evojax_mtl.pytrees import Pytree
+from evojax_mtl.runs import launch, report
+from evojax_mtl.runs.checkpoints import Checkpoints, Position
+from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.runs.retrain.found import read_arrays
+from evojax_mtl.runs.runner import Pacer
+from evojax_mtl.runs.settings import Settings
+from tests.runs.helpers import StopAfter, assert_same_result, metrics, summary
+from tests.search.cases import compiled
+
+
+class Best(Pytree):
+    """What is read of a search's best."""
+
+    network: Any
+    fitness: Any
+
+
+class State(Pytree):
+    """What is read of a search's state."""
+
+    best: Best
+
+
+class Terminate(StopAfter):
+    limit = 9
+
+
+def settings(method, tasks, **changes):
+    entry = find_method(method)
+    form = next(f for f in entry.forms if f.search == changes.get("search", f.search))
+    own = {name: changes.pop(name) for name in ("seeds",) if name in changes}
+    return Settings(
+        method=method,
+        tasks=tasks,
+        scale="tiny",
+        seed=0,
+        seeds=own.get("seeds", 1),
+        sweep={},
+        mesh={},
+        data_dir=None,
+        profile=False,
+        config=dataclasses.replace(form.configure("tiny"), **changes),
+    )
+
+
+def make_run(path, asked, network=None, fitness=(0.5, 0.75)):
+    """A folder as a search leaves it."""
+    folder = RunFolder.create(path, asked.to_json())
+    if network is not None:
+        state = State(Best(network, np.array(fitness, np.float32)))
+        state = jax.tree.map(np.asarray, state)
+        Checkpoints(folder.checkpoints).save(state, Position(3), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def found():
+    networks = jax.device_get(compiled("cm").init().assembled.network)
+    return jax.tree.map(lambda x: x[1], networks)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, found):
+    return make_run(
+        tmp_path_factory.mktemp("search") / "search", settings("cm", "digits"), found
+    )
+
+
+def retrain(*words, status=0):
+    assert main(["retrain", *map(str, words)]) == status
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "whole"
+    retrain(run, "--out", out, "--decay-epochs", "1")
+    return out
+
+
+def test_the_network_is_trained_on_the_tasks_of_the_run(run, whole, found):
+    assert {path.name for path in whole.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "summary.json",
+        "best.json",
+        "report.html",
+        "network.npz",
+    }
+    told, lines = summary(whole), metrics(whole)
+    assert told["status"] == "completed"
+    assert told["method"] == "retrain-cm"
+    assert [task["name"] for task in told["tasks"]] == ["digits-digit", "digits-odd"]
+    assert [line["generation"] for line in lines] == [0, 1, 2, 3]
+    best = max(line["mean_validation"] for line in lines[1:])
+    assert told["mean_validation"] == pytest.approx(best)
+    assert told["compilations_after_first_generation"] == 0
+    assert told["evaluations"] == 3
+    parameters = json.loads((whole / "best.json").read_text())["parameters"]
+    assert told["parameters"] == parameters > 0
+    arrays = read_arrays(whole / "network.npz")
+    np.testing.assert_array_equal(arrays[".layers.filters"], found.layers.filters)
+    config = json.loads((whole / "config.json").read_text())
+    assert config["config"]["schedule"] == "decay"
+    assert config["run"] == str(run)
+
+
+def test_it_goes_on_to_the_same_bits_without_the_run(
+    run, whole, tmp_path, monkeypatch, capsys
+):
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    shutil.copytree(run, copy)
+    monkeypatch.setattr(report, "write_report", lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "Interrupt", Terminate)
+        patch.setattr(Pacer, "stop", lambda self, tick, ticks: min(ticks, tick + 8))
+        retrain(copy, "--out", out, "--decay-epochs", "1", status=130)
+    assert summary(out)["status"] == "interrupted"
+    stopped = capsys.readouterr().out
+    assert f"go on with: evojax-mtl resume {out}" in stopped
+    shutil.rmtree(copy)
+    retrain("--resume", out)
+    assert "resuming after generation 0" in capsys.readouterr().out
+    assert_same_result(out, whole)
+
+
+def test_a_report_sets_it_beside_the_run(run, whole, tmp_path):
+    out = tmp_path / "both.html"
+    # the run has told nothing yet
+    assert main(["report", str(run), str(whole), "--out", str(out)]) == 0
+    assert "retrain-cm" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--widen", "0.5"], "--widen: found 0.5, must be at least 1.0"),
+        (["--tasks", "remarks"], "--tasks: found remarks, which are texts, must be"),
+        (["--augment", "some"], "--augment: unknown 'some'"),
+        (["--rotation", "200"], "--rotation: found 200.0, must be at least 0.0 and"),
+        (["--test-copies", "4"], "--test-copies: found 4 without augmentation"),
+        (["--patience", "3"], "--patience: found 3 with --schedule decay"),
+        (["--schedule", "fixed", "--decay-epochs", "3"], "must be left out, or with"),
+        (["--scale", "huge"], "--scale: unknown 'huge'"),
+        (["--search", "0"], "--search: found 0, but"),
+        (["--filters", "9"], "unknown option --filters"),
+        (["--seed", "-1"], "--seed: found -1, must be"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(run, refused, words, told):
+    assert told in refused(["retrain", str(run), *words])
+
+
+def test_runs_without_a_network_are_one_clear_line(tmp_path, found, refused):
+    unmeasured = make_run(tmp_path / "new", settings("cm", "digits"))
+    assert "has measured no network yet" in refused(["retrain", str(unmeasured)])
+    failed = make_run(
+        tmp_path / "failed", settings("cm", "digits"), found, fitness=(-1, -1)
+    )
+    assert "has measured no network yet" in refused(["retrain", str(failed)])
+    fixed = make_run(
+        tmp_path / "fixed", settings("leaf", "remarks", search="hyperparameters")
+    )
+    assert "must be one of --search architecture" in refused(["retrain", str(fixed)])
+    texts = make_run(
+        tmp_path / "texts", settings("leaf", "remarks", search="architecture")
+    )
+    line = refused(["retrain", str(texts), "--augment", "on"])
+    assert "--augment: found on, must be left out: texts are not augmented" in line
+    assert "unknown option --flip" in refused(["retrain", str(texts), "--flip"])
+    several = make_run(tmp_path / "several", settings("cm", "digits", seeds=3), found)
+    line = refused(["retrain", str(several)])
+    assert "--search: found nothing, must be one of the searches" in line
+    routed = make_run(tmp_path / "routed", settings("ctr", "digits"))
+    assert "must be the folder of a search" in refused(["retrain", str(routed)])
+
+
+def test_a_retraining_is_no_search_and_goes_on_as_it_was_begun(whole, refused):
+    assert "is a retraining" in refused(["retrain", str(whole)])
+    words = ["resume", str(whole), "--set", "generations=9", "--out", "elsewhere"]
+    assert "goes on as it was begun" in refused(words)
+    run = json.loads((whole / "config.json").read_text())["run"]
+    assert "already holds a run" in refused(["retrain", run, "--out", str(whole)])
+
+
+def test_a_sweep_gives_the_network_of_the_search_that_is_asked_for(tmp_path, found):
+    other = found.replace(learning_rate=np.float32(0.25))
+    both = jax.tree.map(lambda *x: np.stack(x), found, other)
+    path = make_run(
+        tmp_path / "sweep",
+        settings("cm", "digits", seeds=2),
+        both,
+        fitness=((0.5, 0.5), (0.6, 0.6)),
+    )
+    from evojax_mtl.runs.retrain.found import network_of, read_found
+
+    arrays = read_found(RunFolder(path), 2, 1)
+    network = network_of(arrays, False, path)
+    assert network.learning_rate == np.float32(0.25)
+    np.testing.assert_array_equal(network.module, found.module)
