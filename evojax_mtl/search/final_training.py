@@ -161,8 +161,11 @@ class FinalTraining(CoDeepNEAT):
         return found.replace(modules=modules, table=found.table | {"width": width})
 
     def _initial(self, *arguments: Any) -> FinalState:
-        """See ``CoDeepNEAT``; with the schedule's own state."""
+        """See ``CoDeepNEAT``; with the schedule's own state, without populations."""
         state = super()._initial(*arguments)
+        # nothing reads them, and so nothing is compiled that makes them
+        populations = jax.tree.map(jnp.zeros_like, (state.modules, state.tables))
+        state = state.replace(modules=populations[0], tables=populations[1])
         plateau = self.plateau.init() if self.by_plateau else None
         return FinalState(**vars(state), plateau=plateau)
 

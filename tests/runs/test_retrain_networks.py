@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+from evojax_mtl.architectures.layers import Layers, Network
+from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.cli import main
 from evojax_mtl.methods import find_method
 from evojax_mtl.pytrees import Pytree
@@ -19,7 +21,6 @@ from evojax_mtl.runs.retrain.found import read_arrays
 from evojax_mtl.runs.runner import Pacer
 from evojax_mtl.runs.settings import Settings
 from tests.runs.helpers import StopAfter, assert_same_result, metrics, summary
-from tests.search.cases import compiled
 
 
 class Best(Pytree):
@@ -57,26 +58,61 @@ def settings(method, tasks, **changes):
     )
 
 
+def _array(x):
+    """As searches have them, integers of 32 bits."""
+    return np.asarray(x, np.int32 if np.asarray(x).dtype == int else None)
+
+
 def make_run(path, asked, network=None, fitness=(0.5, 0.75)):
     """A folder as a search leaves it."""
     folder = RunFolder.create(path, asked.to_json())
     if network is not None:
         state = State(Best(network, np.array(fitness, np.float32)))
-        state = jax.tree.map(np.asarray, state)
+        state = jax.tree.map(_array, state)
         Checkpoints(folder.checkpoints).save(state, Position(3), {})
     return path
 
 
+SMALL = {"rows": 1, "depth": 1, "layers": 1, "largest_kernel": 1}
+"""A search whose networks are quick to compile."""
+
+
 @pytest.fixture(scope="module")
 def found():
-    networks = jax.device_get(compiled("cm").init().assembled.network)
-    return jax.tree.map(lambda x: x[1], networks)
+    """A network of two layers: input 0, layer 2, final layer 3, output 1."""
+    none = [-1, -1]
+    return Network(
+        architecture=Architecture(
+            operation=np.array([0, 0, 2, 1]),
+            slot=np.arange(4),
+            resolution=np.array([0, 1, 0, 0]),
+            active=np.ones(4, bool),
+            # the link first, then room for five edges of the module
+            source=np.array([3, 0, 2, 0, 0, 0]),
+            target=np.array([1, 2, 3, 0, 0, 0]),
+            edge=np.array([True, True, True, False, False, False]),
+        ),
+        layers=Layers(
+            kernel=np.zeros(4, int),
+            inputs=np.array([0, 4, 1, 3]),
+            filters=np.array([1, 0, 3, 4]),
+            activation=np.array([1, 1, 0, 1]),
+            dropout=np.array([0, 0, 0.05, 0], np.float32),
+            decay=np.array([0, 0, 1e-6, 0], np.float32),
+        ),
+        learning_rate=np.float32(2),
+        initializer=np.int32(1),
+        optimizer=np.int32(0),
+        module=np.array([*none, 0, 0]),
+    )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, found):
     return make_run(
-        tmp_path_factory.mktemp("search") / "search", settings("cm", "digits"), found
+        tmp_path_factory.mktemp("search") / "search",
+        settings("cm", "digits", **SMALL),
+        found,
     )
 
 
@@ -111,7 +147,8 @@ def test_the_network_is_trained_on_the_tasks_of_the_run(run, whole, found):
     assert told["compilations_after_first_generation"] == 0
     assert told["evaluations"] == 3
     parameters = json.loads((whole / "best.json").read_text())["parameters"]
-    assert told["parameters"] == parameters > 0
+    # 1 -> 3 -> 4 filters; 3 x 3 pixels of 4 filters, for 3 classes and for 2
+    assert told["parameters"] == parameters == 6 + 16 + 37 * 5
     arrays = read_arrays(whole / "network.npz")
     np.testing.assert_array_equal(arrays[".layers.filters"], found.layers.filters)
     config = json.loads((whole / "config.json").read_text())
@@ -202,7 +239,7 @@ def test_a_sweep_gives_the_network_of_the_search_that_is_asked_for(tmp_path, fou
     both = jax.tree.map(lambda *x: np.stack(x), found, other)
     path = make_run(
         tmp_path / "sweep",
-        settings("cm", "digits", seeds=2),
+        settings("cm", "digits", seeds=2, **SMALL),
         both,
         fitness=((0.5, 0.5), (0.6, 0.6)),
     )
