@@ -6,9 +6,11 @@ reset to the original rate.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from optax import GradientTransformationExtraArgs
 from optax.contrib import ReduceLROnPlateauState, reduce_on_plateau
 
 TENTH = 0.1
@@ -49,16 +51,17 @@ class Plateau:
 
     def init(self) -> ReduceLROnPlateauState:
         """Before any measurement; ``scale`` is the share."""
-        return self._reduce().init(jnp.zeros(()))
+        state: Any = self._reduce().init(jnp.zeros(()))
+        return state
 
     def measured(
         self, state: ReduceLROnPlateauState, fitness: Float[Array, ""]
     ) -> ReduceLROnPlateauState:
         """After a measurement, of which more is better, 1 the best."""
-        _, state = self._reduce().update((), state, value=1 - fitness)
+        found: Any = self._reduce().update((), state, value=1 - fitness)[1]
         # half a fall below the last one, so that rounding does not matter
         lowest = TENTH ** (self.lowerings + 0.5)
-        return state._replace(scale=jnp.where(state.scale < lowest, 1, state.scale))
+        return found._replace(scale=jnp.where(found.scale < lowest, 1, found.scale))
 
-    def _reduce(self):
+    def _reduce(self) -> GradientTransformationExtraArgs:
         return reduce_on_plateau(factor=TENTH, patience=self.patience)

@@ -12,7 +12,6 @@ and with the same widths nothing changes.
 On the host, in NumPy, as it is done once.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -109,14 +108,11 @@ def relaid(network: Network, maps: Maps, factor: float = 1.0) -> Network:
         layers.kernel, bucket, ~agreed(full), len(maps.kernels), len(maps.buckets)
     )
     operation = np.where(computes, operation, MERGE)
-    return dataclasses.replace(
-        network,
-        architecture=dataclasses.replace(
-            table,
-            operation=operation.astype(table.operation.dtype),
-            resolution=resolution,
+    return network.replace(
+        architecture=table.replace(
+            operation=operation.astype(table.operation.dtype), resolution=resolution
         ),
-        layers=dataclasses.replace(layers, filters=filters, inputs=agreed(inputs)),
+        layers=layers.replace(filters=filters, inputs=agreed(inputs)),
     )
 
 

@@ -160,9 +160,15 @@ class FinalTraining(CoDeepNEAT):
         width = more(found.table["width"], factor)
         return found.replace(modules=modules, table=found.table | {"width": width})
 
-    def _initial(self, *arguments: Any) -> FinalState:
+    def _initial(
+        self,
+        key: Array,
+        hyperparameters: Hyperparameters,
+        rows: tuple[int, ...],
+        weights: int,
+    ) -> CoDeepNEATState:
         """See ``CoDeepNEAT``; with the schedule's own state, without populations."""
-        state = super()._initial(*arguments)
+        state = super()._initial(key, hyperparameters, rows, weights)
         # nothing reads them, and so nothing is compiled that makes them
         populations = jax.tree.map(jnp.zeros_like, (state.modules, state.tables))
         state = state.replace(modules=populations[0], tables=populations[1])
@@ -175,24 +181,24 @@ class FinalTraining(CoDeepNEAT):
 
     # Every generation goes on with the network.
 
-    def _first_final(self, state: CoDeepNEATState) -> Array:
+    def _first_final(self, state: Any) -> Array:
         return jnp.int32(0)
 
-    def _turn(self, state: CoDeepNEATState, n: Array) -> tuple[Array, Array, Array]:
+    def _turn(self, state: Any, n: Array) -> tuple[Array, Array, Array]:
         return jnp.int32(0), state.generation, jnp.array(True)
 
-    def finished(self, state: CoDeepNEATState) -> bool:
+    def finished(self, state: Any) -> bool:
         """It is trained for as long as asked."""
         return False
 
     def advance(
         self,
-        state: FinalState,
+        state: Any,
         hyperparameters: Hyperparameters,
         data: Dataset,
         start: Array | int,
         stop: Array | int,
-    ) -> tuple[FinalState, Metrics]:
+    ) -> tuple[Any, Metrics]:
         """See ``Search.advance``; images are augmented as they are sampled."""
         if self.augmentation:
             data = AugmentedDataset(**vars(data), augmentation=self.augmentation)
@@ -206,7 +212,7 @@ class FinalTraining(CoDeepNEAT):
         """Whether validation changes the learning rate."""
         return self.training_config.schedule == "plateau"
 
-    def _share(self, state: FinalState, iteration: Array | int) -> Array:
+    def _share(self, state: Any, iteration: Array | int) -> Array:
         """Of the original learning rate, at an iteration of the generation."""
         config = self.training_config
         if self.by_plateau:
@@ -219,7 +225,7 @@ class FinalTraining(CoDeepNEAT):
 
     def _learning_rate(
         self,
-        state: FinalState,
+        state: Any,
         hyperparameters: Hyperparameters,
         n: Array,
         iteration: Array,
@@ -229,15 +235,15 @@ class FinalTraining(CoDeepNEAT):
         return rate * self._share(state, iteration)
 
     def selected(
-        self, state: FinalState, data: Any
-    ) -> tuple[FinalState, Float[Array, "T"], Bool[Array, ""]]:
+        self, state: Any, data: Any
+    ) -> tuple[Any, Float[Array, "T"], Bool[Array, ""]]:
         """See ``CoDeepNEAT.selected``; a plateau changes the learning rate."""
-        state, scores, sound = super().selected(state, data)
+        found, scores, sound = super().selected(state, data)
         if self.by_plateau:
             fitness = jnp.where(sound, scores, 0).mean()
             plateau = self.plateau.measured(state.plateau, fitness)
-            state = state.replace(plateau=plateau)
-        return state, scores, sound
+            found: Any = found.replace(plateau=plateau)
+        return found, scores, sound
 
     # What is told.
 
@@ -245,17 +251,17 @@ class FinalTraining(CoDeepNEAT):
         """One network makes no front."""
 
     def noted(
-        self, state: FinalState, n: Array, fitness: Array, sound: Array, data: Any
-    ) -> FinalState:
+        self, state: Any, n: Array, fitness: Array, sound: Array, data: Any
+    ) -> Any:
         """See ``Populations.noted``: nothing."""
         return state
 
-    def told(self, state: FinalState) -> Metrics:
+    def told(self, state: Any) -> Metrics:
         """The share of the learning rate that is left, and what CMTR tells."""
         own = super().told(state) if isinstance(self, CMTR) else {}
         return own | {"learning_rate_share": self._share(state, 0)}
 
-    def describe(self, state: FinalState) -> dict[str, Any]:
+    def describe(self, state: Any) -> dict[str, Any]:
         """See ``Search.describe``."""
         if not isinstance(self, LEAF):
             return super().describe(state)
@@ -266,13 +272,13 @@ class FinalTraining(CoDeepNEAT):
     # The result.
 
     def test(
-        self, state: FinalState, hyperparameters: Hyperparameters, data: Dataset
+        self, state: Any, hyperparameters: Hyperparameters, data: Dataset
     ) -> Float[Array, "T"]:
         """What the fitness is, of the best snapshot, on the test split."""
         return self.measure(state, hyperparameters, data)["score"]
 
     def measure(
-        self, state: FinalState, hyperparameters: Hyperparameters, data: Dataset
+        self, state: Any, hyperparameters: Hyperparameters, data: Dataset
     ) -> Metrics:
         """``score``; after LEAF also the means of ``accuracy`` and ``auroc``."""
         last, state = state, self.final_state(state)

@@ -97,8 +97,9 @@ def network_of(arrays: Arrays, sets: bool, where: Path) -> Any:
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Writes the file."""
+    named: dict[str, Any] = arrays
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **named)
 
 
 def read_arrays(path: Path) -> Arrays:

@@ -49,7 +49,8 @@ class NetworkSettings(Settings):
         from evojax_mtl.runs.retrain.found import network_of
         from evojax_mtl.search.final_training import after
 
-        kind, config = after(self.form.load()), self.searched_config
+        search: Any = self.form.load()
+        kind, config = after(search), self.searched_config
         sets = isinstance(config, CMTRConfig)
         found = network_of(self.arrays, sets, Path(self.run))
         return lambda final, data: kind(final, config, found, data)
@@ -93,7 +94,7 @@ class NetworkSettings(Settings):
                 stored["searched"], stored["searched_tasks"], own.get("search")
             )
             searched: Any = method.config(**own)
-            values = {
+            values: dict[str, Any] = {
                 "config": config_kind(searched)(**stored["config"]),
                 "searched_config": searched,
                 "arrays": read_arrays(folder.path / FILE),
