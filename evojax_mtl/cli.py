@@ -13,7 +13,7 @@ COMMANDS = {
     "run": ("run", "one search, or a sweep of seeds and hyperparameters"),
     "resume": ("resume", "go on from the last complete checkpoint of a run"),
     "report": ("report", "one HTML file about one run, or several side by side"),
-    "retrain": ("retrain", "train cells from scratch: those of a run, or published"),
+    "retrain": ("retrain", "train what was found from scratch: a run's, or published cells"),
     "data": ("data", "prepare SOURCE: one-time conversion of a data set"),
 }
 

@@ -23,8 +23,8 @@ the tables: with at least as many networks as members each is measured.
 The last ``finals`` generations, or as many from when no progress was seen for
 ``patience`` generations, train the ``finalists`` best networks of the whole search from
 scratch and longer, ``iterations`` at a time with a measurement after each (4.2). The
-result is the snapshot of highest validation accuracy of any network. Differs from the
-paper, which then trains the winner once more.
+result is the snapshot of highest validation accuracy of any network. The paper then
+trains the winner once more: ``final_training``.
 
 All networks of all generations are run by one compiled program: assembly fills tables
 and the tape runs any. ``jax.vmap`` runs searches one after the other, as the networks

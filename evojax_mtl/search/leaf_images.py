@@ -16,7 +16,8 @@ Where the paper leaves room: "weight sharing: true" is read as flags that evolve
 Liang 2018. Differs from the paper: there each disease is a task, here one task has all
 of them as labels, so that they share the soft merges too (``chestxray:Mass+Hernia``
 with ``fitness`` ``auroc`` makes tasks); images are not normalised by ImageNet's
-statistics; the final training neither widens the best network nor augments images.
+statistics. The best network is widened, and trained on augmented images, by
+``final_training`` afterwards.
 """
 
 import dataclasses
