@@ -13,7 +13,10 @@ COMMANDS = {
     "run": ("run", "one search, or a sweep of seeds and hyperparameters"),
     "resume": ("resume", "go on from the last complete checkpoint of a run"),
     "report": ("report", "one HTML file about one run, or several side by side"),
-    "retrain": ("retrain", "train what was found from scratch: a run's, or published cells"),
+    "retrain": (
+        "retrain",
+        "train what was found from scratch: a run's, or published cells",
+    ),
     "data": ("data", "prepare SOURCE: one-time conversion of a data set"),
 }
 

@@ -16,6 +16,7 @@ from evojax_mtl.genomes.hyperparameters import Integer, Space
 from evojax_mtl.genomes.layer_genes import typed_space
 from evojax_mtl.genomes.relayout import more, relaid
 from evojax_mtl.networks.layer_weights import bucket_sizes
+from tests.genomes import test_assembly
 
 FILTERS, BUCKETS, SPECIES, DEPTH = (2, 8), 3, 3, 4
 NAMES = image_layers((*KERNELS, 0))
@@ -79,10 +80,10 @@ def assert_same_network(found, expected):
             assert one.dtype == other.dtype
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_it_equals_the_genome_assembled_for_the_new_sizes(seed):
-    modules, blueprints = genomes(jax.random.key(seed))
-    first = maps(12, 1, FILTERS[1])
+@pytest.mark.parametrize("channels", [1, None])
+def test_it_equals_the_genome_assembled_for_the_new_sizes(channels):
+    modules, blueprints = genomes(jax.random.key(0))
+    first = maps(12, channels, FILTERS[1])
     merges = depths = 0
     for b in range(6):
         graph = jax.tree.map(lambda x, b=b: x[b], blueprints)
@@ -95,16 +96,22 @@ def test_it_equals_the_genome_assembled_for_the_new_sizes(seed):
         depths = max(depths, made.architecture.resolution.max())
         assert_same_network(relaid(made, first), made)
         # other images: larger ones are pooled more often, smaller ones less
-        for side, channels in ((40, 3), (5, 1)):
-            other = maps(side, channels, FILTERS[1])
+        for side, others in ((40, 3), (5, 1)) if channels else ():
+            other = maps(side, others, FILTERS[1])
             expected = assembled(other, SMALL, modules, graph, table)
             assert_same_network(relaid(made, other), expected)
-        wide = maps(12, 1, WIDEST)
+        wide = maps(12, channels, WIDEST)
         more_modules, more_table = widened(modules, table)
         expected = assembled(wide, WIDE, more_modules, graph, more_table)
         assert_same_network(relaid(made, wide, 1.6), expected)
     assert merges
     assert depths == 2
+
+
+@pytest.mark.parametrize("shared", [(True, True, True), (False, False, False)])
+def test_a_grid_stays_as_it_is(shared):
+    made = jax.device_get(test_assembly.grid(test_assembly.table(2, 3, shared)))
+    assert_same_network(relaid(made, test_assembly.MAPS), made)
 
 
 def test_filters_are_rounded_to_whole_ones():

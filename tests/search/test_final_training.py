@@ -162,7 +162,7 @@ def test_every_layer_has_more_filters():
         side = int(trained.search.maps.kernels[new.kernel[node]].split("x")[-1])
         if network.architecture.slot[node] == node:
             weights += int(new.filters[node]) * (side**2 * int(new.inputs[node]) + 1)
-    heads = states[-1].params["heads"]["kernel"]
+    heads = states[-1].best.params["heads"]["kernel"]
     # three pixels a side, of all channels
     assert heads.shape[1] == 3 * 3 * 8
     weights += (heads.shape[1] + 1) * sum(trained.search.classes)
@@ -176,7 +176,7 @@ def test_every_layer_has_more_filters():
 def test_the_modules_of_a_set_have_more_filters():
     trained = final("cmtr")
     states, metrics = trained.states
-    members = states[-1].network
+    members = states[-1].best.network
     old, new = trained.found, jax.device_get(members)
     computes = np.asarray(old.chain.architecture.active) & (
         np.asarray(old.chain.architecture.operation) > 0
@@ -193,7 +193,7 @@ def test_the_modules_of_a_set_have_more_filters():
     for number, state in enumerate(states):
         assert (state.routing.nodes <= chain + number).all()
     assert metrics[-1]["nodes"].shape == (trained.case.data.tasks,)
-    assert (states[1].routing.nodes[:, 1] == chain + 1).any()
+    assert (states[1].routing.nodes[..., 1] == chain + 1).any()
 
 
 def test_images_are_augmented_in_training_and_not_where_it_is_measured(monkeypatch):
