@@ -233,6 +233,13 @@ def config_kind(searched: AssembledConfig) -> type[FinalConfig]:
     return FinalTextConfig if texts else FinalImageConfig
 
 
+def epochs_between_falls(searched: AssembledConfig, final: FinalConfig) -> int:
+    """Of a learning rate that decays."""
+    if final.decay_epochs is not None:
+        return final.decay_epochs
+    return searched.decay_epochs if isinstance(searched, OneRoutingConfig) else EPOCHS
+
+
 def search_config(searched: AssembledConfig, final: FinalConfig) -> Any:
     """The config of a search that has nothing but the final training of one network.
 

@@ -39,10 +39,10 @@ from evojax_mtl.evaluation.outputs import measure_outputs
 from evojax_mtl.evaluation.rate_schedules import Plateau, stepwise
 from evojax_mtl.evolution.neat import Population, Rates
 from evojax_mtl.final_configs import (
-    EPOCHS,
     LOWERINGS,
     PATIENCE,
     FinalConfig,
+    epochs_between_falls,
     search_config,
 )
 from evojax_mtl.genomes import module_sets
@@ -220,7 +220,7 @@ class FinalTraining(CoDeepNEAT):
         if config.schedule == "fixed":
             return jnp.ones(())
         examples = (state.generation * self.iterations + iteration) * config.batch
-        epochs = config.decay_epochs or getattr(self.searched, "decay_epochs", EPOCHS)
+        epochs = epochs_between_falls(self.searched, config)
         return stepwise(examples, self.mean_train, epochs)
 
     def _learning_rate(

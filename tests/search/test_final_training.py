@@ -12,11 +12,11 @@ from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score
 
 from evojax_mtl.evaluation.augmented import Augmentation
-from evojax_mtl.final_configs import final_preset
+from evojax_mtl.final_configs import epochs_between_falls, final_preset
 from evojax_mtl.genomes.graphs import FIXED
 from evojax_mtl.search.final_training import after
 from evojax_mtl.tasks.dataset import TEST, VALIDATION
-from tests.search.cases import LABELS, assert_same_bits, compiled, host
+from tests.search.cases import LABELS, assert_same_bits, compiled, entry_of, host
 
 CHANGES = {
     # 80 examples a generation of the 108 that a task trains on
@@ -252,3 +252,24 @@ def test_images_are_measured_as_they_are_and_tested_in_copies():
     measured = jax.jit(search.measure)(states[-1], trained.rates, data)
     np.testing.assert_allclose(measured["score"], expected, rtol=1e-5)
     assert scores(TEST, [None]) != pytest.approx(expected, rel=1e-4)
+
+
+def test_each_method_has_the_papers_training():
+    told = {}
+    for method in ("cm", "cmsr", "cmtr", "leaf@images", "leaf@architecture"):
+        searched = entry_of(method).configure("paper")
+        config = final_preset(searched, "paper")
+        length = config.generations, config.iterations
+        told[method] = (*length, config.schedule)
+        changed = dataclasses.replace(config, schedule="decay")
+        told[method] += (epochs_between_falls(searched, changed),)
+    assert told == {
+        "cm": (30, 1000, "decay", 10),
+        "cmsr": (30, 1000, "decay", 10),
+        "cmtr": (120, 250, "fixed", 10),
+        "leaf@images": (100, None, "plateau", 20),
+        "leaf@architecture": (10, None, "fixed", 10),
+    }
+    images = final_preset(entry_of("leaf@images").configure("paper"), "paper")
+    assert (images.flip, images.test_copies) == (True, 20)
+    assert min(images.widen - 1, images.rotation, images.translation) > 0

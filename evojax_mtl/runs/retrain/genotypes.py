@@ -112,6 +112,6 @@ def _codes(parsed: Any, search: int | None, where: str) -> dict[str, Code]:
     if not names:
         raise UserError(
             f"{where}: its networks have no genotype of cells, must be found by a "
-            "search for cells"
+            "search for cells, or by cm, cmsr, cmtr or leaf"
         )
     return {name: genotype_from_json(parsed, name, where) for name in names}
