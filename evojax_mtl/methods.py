@@ -130,10 +130,11 @@ def _maker(**shared: Any) -> Callable[..., Method]:
 
 
 _routed = _maker(mesh_axes=("tasks",))
-_assembled = _maker()
+_assembled = _maker(mesh_axes=("population",))
 _of_cells = _maker(mesh_axes=("population", "data"))
 _on_scenes = _maker(data="scenes", tasks="rooms")
 _on_texts = _maker(data="texts", tasks="remarks")
+_assembled_texts = _maker(data="texts", tasks="remarks", mesh_axes=("population",))
 _on_table = _maker(data="table", tasks="nasbench-toy")
 
 
@@ -238,7 +239,7 @@ METHODS: dict[str, Method] = {
             DenseConfig,
             "stl:STL",
         ),
-        _on_texts(
+        _assembled_texts(
             "leaf",
             "architectures and hyperparameters evolve, for size too; on texts",
             _LIANG_2019,

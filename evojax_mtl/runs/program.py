@@ -88,7 +88,7 @@ class Program:
           seeds: seed of each search.
           hyperparameters: traced rates of each search; one entry where all share them.
           mesh: devices that the population is spread over (an axis ``population``),
-            or that ``search`` spreads its tasks over; None for one device.
+            or that ``search`` spreads its work over; None for one device.
         """
         self.search = search
         self._task_data = task_data
@@ -103,27 +103,29 @@ class Program:
             else self._rates
         )
         self._mesh = mesh
-        self._everywhere = self._searches = None
+        self._everywhere = self._searches = self._own = None
         if mesh is not None:
             self._everywhere = NamedSharding(mesh, EVERYWHERE)
             spread = POPULATION if self.batched else EVERYWHERE
             self._searches = NamedSharding(mesh, spread)
             rates = self._searches if swept else self._everywhere
             self._hyperparameters = jax.device_put(self._hyperparameters, rates)
+            if not self.batched:
+                self._own = getattr(search, "specs", None)
         self.data = self._place(task_data.dataset(0))
         self.ticks = search.ticks(self.data)
         self.phases = search.phases(self.data)
         # states return placed as they came, or the next call would compile anew
         self._init = _Prepared(
-            self._map(_seeded(search), swept),
+            self._map(_seeded(search, self._pinned), swept),
             HASTY,
-            out_shardings=self._searches,
+            out_shardings=None if self._own else self._searches,
         )
         self._advance = _Prepared(
-            self._map(_advanced(search), swept, extra=3),
+            self._map(_advanced(search, self._pinned), swept, extra=3),
             getattr(search, "compiler", None),
             donate_argnums=0,
-            out_shardings=self._searches,
+            out_shardings=None if self._own else self._searches,
         )
         self._test = _Prepared(self._map(_measured(search), swept, extra=1), BRIEF)
         self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s), HASTY)
@@ -204,7 +206,7 @@ class Program:
         grown = self.search.grow(state)
         if grown is state or self._mesh is None:
             return grown
-        return jax.device_put(grown, self._searches)
+        return jax.device_put(grown, self._shardings(grown))
 
     def finished(self, state: Any) -> bool:
         """Whether the search has ended before its last generation."""
@@ -238,9 +240,22 @@ class Program:
     def _placed(self, state: Any) -> Any:
         """Shapes of a state, with the devices that it is spread over."""
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._searches),
+            lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own),
             state,
+            self._shardings(state),
         )
+
+    def _shardings(self, state: Any) -> Any:
+        """Where each array of a state lies; None where there is no mesh."""
+        if self._mesh is None or self._own is None:
+            return jax.tree.map(lambda _: self._searches, state)
+        return jax.tree.map(lambda s: NamedSharding(self._mesh, s), self._own(state))
+
+    def _pinned(self, state: Any) -> Any:
+        """A state inside of a program, where the search says that it shall lie."""
+        if self._own is None:
+            return state
+        return jax.lax.with_sharding_constraint(state, self._shardings(state))
 
 
 def _host(hyperparameters: Any) -> Any:
@@ -250,9 +265,10 @@ def _host(hyperparameters: Any) -> Any:
     )
 
 
-def _seeded(search: Search) -> Callable[..., Any]:
+def _seeded(search: Search, pinned: Callable[[Any], Any]) -> Callable[..., Any]:
     def init(seed: Any, hyperparameters: Any, data: Any) -> Any:
-        return _strong(search.init(jax.random.key(seed), hyperparameters, data))
+        state = search.init(jax.random.key(seed), hyperparameters, data)
+        return pinned(_strong(state))
 
     return init
 
@@ -267,10 +283,10 @@ def _measured(search: Search) -> Callable[..., Any]:
     return measure
 
 
-def _advanced(search: Search) -> Callable[..., Any]:
+def _advanced(search: Search, pinned: Callable[[Any], Any]) -> Callable[..., Any]:
     def advance(*arguments: Any) -> Any:
         state, metrics = search.advance(*arguments)
-        return _strong(state), metrics
+        return pinned(_strong(state)), metrics
 
     return advance
 

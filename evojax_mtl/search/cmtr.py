@@ -36,6 +36,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from evojax_mtl.architectures.layers import Network
@@ -54,6 +55,7 @@ from evojax_mtl.search.cmtr_description import describe
 from evojax_mtl.search.codeepneat import CoDeepNEAT
 from evojax_mtl.search.codeepneat_populations import SUMS, gene_tables
 from evojax_mtl.search.codeepneat_state import CoDeepNEATState
+from evojax_mtl.search.codeepneat_turns import Turn
 from evojax_mtl.search.protocol import Hyperparameters, Metrics
 from evojax_mtl.search.routing_evolution import (
     challengers,
@@ -76,9 +78,11 @@ class CMTR(CoDeepNEAT):
     individuals = 2
     sums = (*SUMS, "replaced", "crowded")
 
-    def __init__(self, config: CMTRConfig, data: Dataset) -> None:
+    def __init__(
+        self, config: CMTRConfig, data: Dataset, mesh: Mesh | None = None
+    ) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
-        super().__init__(config, data)
+        super().__init__(config, data, mesh)
         self.bouts = config.meta_iterations
         self.levels = self.maps.levels[-1] + 1
         self.pooled = routings.pooled_resolutions(self.size, config.depth)
@@ -259,7 +263,7 @@ class CMTR(CoDeepNEAT):
         self,
         state: CoDeepNEATState,
         hyperparameters: Hyperparameters,
-        n: Array,
+        turn: Turn,
         iteration: Array,
     ) -> Array:
         """It does not decay (4.2)."""

@@ -28,7 +28,8 @@ trains the winner once more: ``final_training``.
 
 All networks of all generations are run by one compiled program: assembly fills tables
 and the tape runs any. ``jax.vmap`` runs searches one after the other, as the networks
-of one are.
+of one are on one device. On several each trains a network (``codeepneat_turns``); what
+is found is the same, but for the order of sums and, in CMTR, of equally good networks.
 """
 
 from typing import Any
@@ -37,39 +38,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import sequential_vmap
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.compiling import BRIEF, HASTY, Options
-from evojax_mtl.evaluation.assembled_training import Training, score, train_or_score
+from evojax_mtl.evaluation.assembled_training import score
 from evojax_mtl.evaluation.training import no_tally
 from evojax_mtl.evolution import neat
 from evojax_mtl.evolution.neat import Rates
-from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.search.codeepneat_description import describe
-from evojax_mtl.search.codeepneat_populations import (
-    EVOLVED,
-    RATES,
-    SUMS,
-    Populations,
-)
+from evojax_mtl.search.codeepneat_populations import EVOLVED, RATES
+from evojax_mtl.search.codeepneat_rounds import Rounds
 from evojax_mtl.search.codeepneat_state import (
     NONE,
+    OF_LANES,
     CoDeepNEATState,
     Finalists,
     Found,
 )
+from evojax_mtl.search.lanes import specs
 from evojax_mtl.search.protocol import Dataset, Hyperparameters, Metrics
-from evojax_mtl.tasks.dataset import TEST, VALIDATION
+from evojax_mtl.tasks.dataset import TEST
 
 _NEVER = 1 << 30
 
 
-class CoDeepNEAT(Populations):
+class CoDeepNEAT(Rounds):
     """Base of the methods; a subclass says how networks are assembled.
 
     Args:
       config: static choices.
       data: gives the shapes; the arrays are passed to each call.
+      mesh: devices of an axis ``population``, which train a network each; None for one.
     """
 
     method: str
@@ -122,16 +122,17 @@ class CoDeepNEAT(Populations):
         model, routing = self.model(rows, weights), self.first_routings()
         params = model.init(keys[5], self.laid_out(first, routing))
         nobody = jnp.full(self.tasks, NONE, jnp.float32)
+        stacked = self.lanes.stacked
         return CoDeepNEATState(
             key=keys[0],
             generation=jnp.int32(0),
             modules=modules,
             tables=tables,
             assembled=assembled,
-            network=first,
-            params=params,
-            optimizer=self.transformation.init(params),
-            tally=self.no_tally(),
+            network=stacked(first),
+            params=stacked(params),
+            optimizer=stacked(self.transformation.init(params)),
+            tally=stacked(self.no_tally()),
             evolved={name: jnp.zeros((), kind) for name, kind in EVOLVED.items()},
             tallied={name: jnp.zeros(()) for name in self.sums},
             champion=nobody,
@@ -147,36 +148,20 @@ class CoDeepNEAT(Populations):
             final=jnp.int32(_NEVER),
             rows=rows,
             weights=weights,
-            routing=routing,
+            routing=stacked(routing),
         )
-
-    def _span(self, data: Dataset) -> int:
-        """Ticks of one bout."""
-        return self.iterations + self.evaluated(data)
 
     def ticks(self, data: Dataset) -> int:
         """Of each bout training iterations, then validation batches."""
-        return self.config.networks * self.bouts * self._span(data)
+        return self.turns.rounds * self.bouts * self.span(data)
 
     def phases(self, data: Dataset) -> tuple[tuple[str, int], ...]:
         """See ``Search.phases``."""
-        span, found = self._span(data), []
-        for n in range(self.config.networks * self.bouts):
+        span, found = self.span(data), []
+        for n in range(self.turns.rounds * self.bouts):
             found.append(("training", n * span + self.iterations))
             found.append(("evaluation", (n + 1) * span))
         return tuple(found)
-
-    def _first_final(self, state: CoDeepNEATState) -> Array:
-        """The generation in which the final training begins."""
-        return jnp.minimum(self.config.generations - self.config.finals, state.final)
-
-    def _turn(self, state: CoDeepNEATState, n: Array) -> tuple[Array, Array, Array]:
-        """In final training: whose turn it is, how often before, and whether it is."""
-        config, first = self.config, self._first_final(state)
-        each = max(1, config.finals * config.networks // config.finalists)
-        turn = (state.generation - first) * config.networks + n
-        who = jnp.clip(turn // each, 0, config.finalists - 1)
-        return who, turn - who * each, state.generation >= first
 
     def advance(
         self,
@@ -188,8 +173,28 @@ class CoDeepNEAT(Populations):
     ) -> tuple[CoDeepNEATState, Metrics]:
         """See ``Search.advance``."""
         start, stop = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
-        advance = sequential_vmap(self._advance)
-        return advance(state, hyperparameters, data, start, stop)
+        given = state, hyperparameters, data, start, stop
+        if self.lanes.count == 1:
+            return sequential_vmap(self._advance)(*given)
+        placed, everywhere = self.specs(state), PartitionSpec()
+        spread = self.lanes.spread(
+            self._advance_own, (placed, *[everywhere] * 4), (placed, everywhere)
+        )
+        return spread(*given)
+
+    def specs(self, state: CoDeepNEATState) -> Any:
+        """See ``Search``: each device has the network that it trains."""
+        return specs(state, OF_LANES)
+
+    def _advance_own(
+        self, state: CoDeepNEATState, *given: Any
+    ) -> tuple[CoDeepNEATState, Metrics]:
+        """``_advance`` on one of several devices, whose fields have an axis of one."""
+        own = {name: getattr(state, name) for name in OF_LANES}
+        alone = state.replace(**jax.tree.map(lambda x: x[0], own))
+        state, metrics = self._advance(alone, *given)
+        own = {name: getattr(state, name) for name in OF_LANES}
+        return state.replace(**jax.tree.map(lambda x: x[None], own)), metrics
 
     def _advance(
         self,
@@ -199,172 +204,16 @@ class CoDeepNEAT(Populations):
         start: Array,
         stop: Array,
     ) -> tuple[CoDeepNEATState, Metrics]:
-        config, span, iterations = self.config, self._span(data), self.iterations
-        model = self.model(state.rows, state.weights)
-        key = jax.random.fold_in(state.key, state.generation)
-
-        def one_bout(carry):
-            tick, state = carry
-            bout, i = tick // span, tick % span
-            n, own = bout // self.bouts, jax.random.fold_in(key, bout + 1)
-
-            def begin(state):
-                state = self._begin(own, model, state, bout)
-                # the keys of the ticks are smaller
-                new = jax.random.fold_in(own, span + 1)
-                return self.proposed(new, state, hyperparameters)
-
-            state = jax.lax.cond(i == 0, begin, lambda state: state, state)
-            lists = model.lists(self.laid_out(state.network, state.routing))
-            transformation = self.optimizer(state.network)
-
-            def run(i, sofar):
-                batch_key, step_key = jax.random.split(jax.random.fold_in(own, i + 1))
-                batch = jax.lax.cond(
-                    i < iterations,
-                    lambda: data.sample(batch_key, config.batch),
-                    lambda: data.batch_at(VALIDATION, i - iterations, config.batch),
-                )
-                return train_or_score(
-                    model,
-                    transformation,
-                    lists,
-                    self._learning_rate(state, hyperparameters, n, i),
-                    sofar,
-                    self.examples(batch, data),
-                    batch,
-                    data.targets,
-                    step_key,
-                    i - iterations,
-                )
-
-            end = jnp.minimum(stop - bout * span, span)
-            sofar = Training(state.params, state.optimizer, state.tally)
-            sofar = jax.lax.fori_loop(i, end, run, sofar)
-            state = state.replace(**sofar._asdict())
-            state = jax.lax.cond(
-                end == span,
-                lambda state: self._measured(state, bout, data),
-                lambda state: state,
-                state,
-            )
-            return bout * span + end, state
-
-        _, state = jax.lax.while_loop(
-            lambda carry: carry[0] < stop, one_bout, (start, state)
-        )
+        state = self.trained(state, hyperparameters, data, start, stop)
         last = jnp.equal(stop, self.ticks(data))
-        rates = self.rates(hyperparameters)
-        return self._selected(key, state, rates, last)
-
-    def _learning_rate(
-        self,
-        state: CoDeepNEATState,
-        hyperparameters: Hyperparameters,
-        n: Array,
-        iteration: Array,
-    ) -> Array:
-        """Of an iteration: decays in final training, after so many epochs and again."""
-        config = self.config
-        _, before, final = self._turn(state, n)
-        examples = (before * self.iterations + iteration) * config.batch
-        past = jnp.floor(examples / self.mean_train / config.decay_epochs)
-        decay = jnp.where(final, 0.1 ** jnp.clip(past, 0, 2), 1.0)
-        rate = hyperparameters["learning_rate"] * state.network.learning_rate
-        return rate * decay
+        key = jax.random.fold_in(state.key, state.generation)
+        return self._selected(key, state, self.rates(hyperparameters), last)
 
     def step(
         self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Dataset
     ) -> tuple[CoDeepNEATState, Metrics]:
         """One whole generation."""
         return self.advance(state, hyperparameters, data, 0, self.ticks(data))
-
-    def _begin(
-        self, key: Array, model: AssembledNetworks, state: CoDeepNEATState, bout: Array
-    ) -> CoDeepNEATState:
-        """The state at the beginning of a bout, the first one a network's own."""
-        state = jax.lax.cond(
-            bout % self.bouts == 0,
-            lambda state: self._fresh(key, model, state, bout // self.bouts),
-            lambda state: state,
-            state,
-        )
-        return state.replace(tally=self.no_tally())
-
-    def _fresh(
-        self, key: Array, model: AssembledNetworks, state: CoDeepNEATState, n: Array
-    ) -> CoDeepNEATState:
-        """The state with network ``n`` ready to be trained."""
-        who, before, final = self._turn(state, n)
-        network = jax.tree.map(
-            lambda new, old: jnp.where(final, old[who], new[n]),
-            state.assembled.network,
-            state.finalists.network,
-        )
-        routing = self.first_routings()
-        params = model.init(jax.random.fold_in(key, 0), self.laid_out(network, routing))
-        goes_on = final & (before > 0)
-
-        def pick(old, new):
-            return jnp.where(goes_on, old, new)
-
-        # the sums begin anew with the generation's first network
-        first, assembled = n == 0, state.assembled
-        tallied = {k: jnp.where(first, 0, x) for k, x in state.tallied.items()}
-        return state.replace(
-            network=network,
-            params=jax.tree.map(pick, state.params, params),
-            optimizer=jax.tree.map(
-                pick, state.optimizer, self.transformation.init(params)
-            ),
-            routing=jax.tree.map(pick, state.routing, routing),
-            assembled=assembled.replace(fitness=assembled.fitness.at[n].set(0)),
-            tallied=tallied,
-            champion=jnp.where(first, NONE, state.champion),
-        )
-
-    def proposed(
-        self, key: Array, state: CoDeepNEATState, hyperparameters: Hyperparameters
-    ) -> CoDeepNEATState:
-        """The state with what a bout tries; nothing by default."""
-        return state
-
-    def selected(
-        self, state: CoDeepNEATState, data: Any
-    ) -> tuple[CoDeepNEATState, Float[Array, "T"], Bool[Array, ""]]:
-        """The state after a bout's selection, its scores, whether they count."""
-        accuracy = state.tally.right / jnp.maximum(state.tally.seen, 1)
-        return state, accuracy, state.tally.finite.all()
-
-    def _measured(
-        self, state: CoDeepNEATState, bout: Array, data: Any
-    ) -> CoDeepNEATState:
-        """The state with what a bout came to; a network's fitness is its best's."""
-        n, tally = bout // self.bouts, state.tally
-        final = self._turn(state, n)[2]
-        state, scores, sound = self.selected(state, data)
-        fitness = jnp.where(sound, scores, 0).astype(jnp.float32)
-        mean = fitness.mean()
-        better = sound & (mean > state.best.fitness.mean())
-        best = jax.tree.map(
-            lambda new, old: jnp.where(better, new, old),
-            Found(state.params, state.network, fitness, state.routing),
-            state.best,
-        )
-        entering = jnp.where(final | ~sound, NONE, mean)
-        ended = (bout + 1) % self.bouts == 0
-        sums = dict(zip(SUMS, (tally.loss, tally.skipped, ~sound & ended), strict=True))
-        tallied = {k: x + sums.get(k, 0) for k, x in state.tallied.items()}
-        state = self.noted(state, n, mean, sound, data)
-        measured = state.assembled.fitness.at[n].max(mean)
-        return state.replace(
-            assembled=state.assembled.replace(fitness=measured),
-            champion=jnp.where(mean > state.champion.mean(), fitness, state.champion),
-            best=best,
-            finalists=state.finalists.entered(state.network, entering),
-            tallied=tallied,
-            progress=jnp.where(better, state.generation + 1, state.progress),
-        )
 
     def _selected(
         self,
@@ -375,9 +224,14 @@ class CoDeepNEAT(Populations):
     ) -> tuple[CoDeepNEATState, Metrics]:
         """The metrics so far; after the ``last`` tick the state after selection."""
         config, done = self.config, state.generation + 1
-        searching = state.generation < self._first_final(state)
+        first = self.first_final(state)
+        searching = state.generation < first
         fitness, counts = state.assembled.fitness, dict(state.tallied)
-        steps = config.networks * self.bouts * self.iterations
+        turns = self.turns.all(state.generation, first)
+        measured = turns.active.sum()
+        there = jnp.zeros(config.networks, bool)
+        there = there.at[turns.place].max(turns.active, mode="drop")
+        steps = measured * self.bouts * self.iterations
         loss = counts.pop("loss") / (steps * self.tasks * self.individuals)
         champion = jnp.maximum(state.champion, 0)
         stalled = last & searching & (done - state.progress >= config.patience)
@@ -395,25 +249,22 @@ class CoDeepNEAT(Populations):
             "validation": champion,
             "mean_validation": champion.mean(),
             "kept": jnp.maximum(state.best.fitness, 0),
-            "mean_fitness": fitness.mean(),
-            "least_fitness": fitness.min(),
+            "mean_fitness": fitness.mean(where=there),
+            "least_fitness": fitness.min(where=there, initial=jnp.inf),
             "loss": loss,
             **{name: count.astype(jnp.int32) for name, count in counts.items()},
-            "evaluations": config.networks,
+            "evaluations": measured,
             "final_training": (~searching).astype(jnp.int32),
             **state.evolved,
             **self.told(state),
         }
 
     def final_state(self, state: CoDeepNEATState) -> CoDeepNEATState:
-        """The best network's snapshot (the present one before any was measured)."""
-        found = state.best.fitness.mean() > NONE
-        params, network, routing = jax.tree.map(
-            lambda best, present: jnp.where(found, best, present),
-            (state.best.params, state.best.network, state.best.routing),
-            (state.params, state.network, state.routing),
+        """The best network's snapshot; random weights before any was measured."""
+        best = state.best
+        return state.replace(
+            params=best.params, network=best.network, routing=best.routing
         )
-        return state.replace(params=params, network=network, routing=routing)
 
     def test(
         self, state: CoDeepNEATState, hyperparameters: Hyperparameters, data: Dataset

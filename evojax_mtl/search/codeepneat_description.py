@@ -39,10 +39,7 @@ def describe(search: Any, state: Any) -> dict[str, Any]:
 
 def kept(state: Any) -> tuple[Any, Network]:
     """Weights and network of the result; ``state`` is on the host."""
-    found = float(np.mean(state.best.fitness)) > -1
-    held = (state.best.params, state.best.network)
-    held = held if found else (state.params, state.network)
-    return jax.tree.map(np.asarray, held)
+    return jax.tree.map(np.asarray, (state.best.params, state.best.network))
 
 
 def parameters_of_layers(kinds: LayerSet, network: Network) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 from optax import GradientTransformation as Transformation
 
@@ -27,7 +28,9 @@ from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.networks.image_layers import Channels
 from evojax_mtl.networks.layer_sets import LayerSet
 from evojax_mtl.networks.layer_weights import bucket_sizes, layout
-from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState
+from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState, Measured
+from evojax_mtl.search.codeepneat_turns import Turn
+from evojax_mtl.search.lanes import Lanes
 from evojax_mtl.search.protocol import Metrics
 from evojax_mtl.tasks.dataset import VALIDATION
 
@@ -83,9 +86,9 @@ class Populations:
     """How often a network is trained and measured until its fitness is known."""
     sums: tuple[str, ...] = SUMS
 
-    def __init__(self, config: Any, data: Any) -> None:
+    def __init__(self, config: Any, data: Any, mesh: Mesh | None = None) -> None:
         """Reads the shapes; raises ``UserError`` where they do not fit."""
-        self.config = config
+        self.config, self.lanes = config, Lanes(mesh)
         self.tasks, self.names = data.tasks, data.names
         self.classes = tuple(int(c) for c in np.asarray(data.classes))
         self.mean_train = float(np.mean(np.asarray(data.sizes)[0]))
@@ -182,15 +185,12 @@ class Populations:
         """The front before any network; ``network`` gives the shapes."""
         return None
 
-    def noted(
-        self,
-        state: CoDeepNEATState,
-        n: Array,
-        fitness: Array,
-        sound: Array,
-        data: Any,
-    ) -> CoDeepNEATState:
-        """The state after network ``n`` was measured: what it costs, the front."""
+    def priced(self, state: CoDeepNEATState, turn: Turn, data: Any) -> Float[Array, ""]:
+        """What the network that was measured costs."""
+        return state.assembled.cost[turn.place]
+
+    def noted(self, state: CoDeepNEATState, told: Measured) -> CoDeepNEATState:
+        """The state after a network was measured: what it costs, the front."""
         return state
 
     def told(self, state: CoDeepNEATState) -> Metrics:

@@ -14,6 +14,7 @@ from evojax_mtl.evaluation.training import Tally
 from evojax_mtl.evolution.front import Front
 from evojax_mtl.evolution.neat import Population
 from evojax_mtl.pytrees import Pytree, static
+from evojax_mtl.search.codeepneat_turns import Turn
 
 NONE = -1.0
 """Fitness where there is no network yet, below any accuracy."""
@@ -87,8 +88,34 @@ class Found(Pytree):
     routing: Any = None
 
 
+class Measured(Pytree):
+    """What one lane's bout came to.
+
+    Attributes:
+      network: that was trained.
+      fitness: of each task.
+      mean: over the tasks.
+      sound: whether it counts.
+      cost: what is to be small besides.
+      turn: whose it was.
+    """
+
+    network: Any
+    fitness: Float[Array, "T"]
+    mean: Float[Array, ""]
+    sound: Bool[Array, ""]
+    cost: Float[Array, ""]
+    turn: Turn
+
+
+OF_LANES = frozenset(("network", "params", "optimizer", "tally", "routing"))
+"""Fields that belong to one network in training; each lane has its own."""
+
+
 class CoDeepNEATState(Pytree):
     """Everything that changes.
+
+    On several devices the fields of ``OF_LANES`` have a first axis, the lanes.
 
     Attributes:
       key: of the whole search; each use folds in generation and tick.

@@ -52,7 +52,12 @@ from evojax_mtl.search import codeepneat_description
 from evojax_mtl.search.cmtr import CMTR
 from evojax_mtl.search.codeepneat import CoDeepNEAT
 from evojax_mtl.search.codeepneat_populations import EVOLVED
-from evojax_mtl.search.codeepneat_state import Assembled, CoDeepNEATState
+from evojax_mtl.search.codeepneat_state import (
+    Assembled,
+    CoDeepNEATState,
+    Measured,
+)
+from evojax_mtl.search.codeepneat_turns import Turn, Turns
 from evojax_mtl.search.leaf import LEAF
 from evojax_mtl.search.protocol import Dataset, Hyperparameters, Metrics
 from evojax_mtl.tasks.dataset import TRAIN
@@ -181,11 +186,14 @@ class FinalTraining(CoDeepNEAT):
 
     # Every generation goes on with the network.
 
-    def _first_final(self, state: Any) -> Array:
+    def first_final(self, state: Any) -> Array:
+        """The first of all."""
         return jnp.int32(0)
 
-    def _turn(self, state: Any, n: Array) -> tuple[Array, Array, Array]:
-        return jnp.int32(0), state.generation, jnp.array(True)
+    @property
+    def turns(self) -> Turns:
+        """A turn of the one network in each generation."""
+        return Turns(networks=1, finals=self.training_config.generations, finalists=1)
 
     def finished(self, state: Any) -> bool:
         """It is trained for as long as asked."""
@@ -227,7 +235,7 @@ class FinalTraining(CoDeepNEAT):
         self,
         state: Any,
         hyperparameters: Hyperparameters,
-        n: Array,
+        turn: Turn,
         iteration: Array,
     ) -> Array:
         """Of an iteration: as the schedule says."""
@@ -250,9 +258,11 @@ class FinalTraining(CoDeepNEAT):
     def no_front(self, network: Any) -> None:
         """One network makes no front."""
 
-    def noted(
-        self, state: Any, n: Array, fitness: Array, sound: Array, data: Any
-    ) -> Any:
+    def priced(self, state: Any, turn: Turn, data: Any) -> Array:
+        """Nothing: there are no others to choose from."""
+        return jnp.zeros(())
+
+    def noted(self, state: Any, told: Measured) -> Any:
         """See ``Populations.noted``: nothing."""
         return state
 

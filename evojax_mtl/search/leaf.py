@@ -44,7 +44,8 @@ from evojax_mtl.evolution.front import Front, no_front
 from evojax_mtl.evolution.neat import Rates
 from evojax_mtl.search.cmsr import CMSR
 from evojax_mtl.search.codeepneat_description import describe, kept
-from evojax_mtl.search.codeepneat_state import CoDeepNEATState
+from evojax_mtl.search.codeepneat_state import CoDeepNEATState, Measured
+from evojax_mtl.search.codeepneat_turns import Turn
 from evojax_mtl.search.leaf_objectives import (
     LONGEST,
     front_metrics,
@@ -133,28 +134,25 @@ class LEAF(CMSR):
         """The front before any network."""
         return no_front(network)
 
-    def noted(
-        self,
-        state: CoDeepNEATState,
-        n: Array,
-        fitness: Array,
-        sound: Array,
-        data: Any,
-    ) -> CoDeepNEATState:
-        """The state with network ``n`` in the front, if it belongs there.
+    def priced(self, state: CoDeepNEATState, turn: Turn, data: Any) -> Array:
+        """Parameters or operations as assembled; the time is measured here."""
+        if self.config.secondary != "latency":
+            return super().priced(state, turn, data)
+        return self._latency(state, data)
+
+    def noted(self, state: CoDeepNEATState, told: Measured) -> CoDeepNEATState:
+        """The state with a network in the front, if it belongs there.
 
         One that final training goes on with was there when it was assembled.
         """
-        assembled, front = state.assembled, state.front
+        assembled, front, turn = state.assembled, state.front, told.turn
         assert front is not None
-        _, _, final = self._turn(state, n)
-        if self.config.secondary == "latency":
-            taken = self._latency(state, data)
-            cost = assembled.cost.at[n].set(taken)
-            assembled = assembled.replace(cost=cost)
-        fitness = jnp.where(sound & ~final, fitness, -jnp.inf)
-        front = front.entered(state.network, fitness, -assembled.cost[n])
-        return state.replace(assembled=assembled, front=front)
+        place = jnp.where(turn.active, turn.place, assembled.cost.shape[0])
+        cost = assembled.cost.at[place].set(told.cost, mode="drop")
+        counts = turn.active & told.sound & ~turn.final
+        fitness = jnp.where(counts, told.mean, -jnp.inf)
+        front = front.entered(told.network, fitness, -told.cost)
+        return state.replace(assembled=assembled.replace(cost=cost), front=front)
 
     def _latency(self, state: CoDeepNEATState, data: Any) -> Array:
         """Of the network at hand on a validation batch (microseconds an example)."""

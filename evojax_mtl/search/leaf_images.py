@@ -25,6 +25,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.architectures.layers import (
@@ -68,6 +69,7 @@ class LEAFImages(LEAF):
     Args:
       config: static choices.
       data: gives shapes, sizes and tasks; the arrays are passed to each call.
+      mesh: see ``CoDeepNEAT``.
 
     Raises:
       UserError: the shapes do not fit, or the validation examples tell no area.
@@ -76,9 +78,11 @@ class LEAFImages(LEAF):
     config: LEAFImageConfig
     epochs = 8
 
-    def __init__(self, config: LEAFImageConfig, data: Dataset) -> None:
+    def __init__(
+        self, config: LEAFImageConfig, data: Dataset, mesh: Mesh | None = None
+    ) -> None:
         """Reads the shapes, and what the tasks are measured by."""
-        super().__init__(config, data)
+        super().__init__(config, data, mesh)
         several = np.asarray(data.targets.several)
         asked = {None: several, "auroc": True, "accuracy": False}[config.fitness]
         self.by_area = np.broadcast_to(asked, (self.tasks,))

@@ -11,6 +11,7 @@ mean over time. The fitness there was the test split's, here it is the validatio
 split's.
 """
 
+from jax.sharding import Mesh
 from optax import GradientTransformation as Transformation
 
 from evojax_mtl.architectures.layers import (
@@ -40,14 +41,17 @@ class LEAFTexts(LEAF):
     Args:
       config: static choices.
       data: gives shapes, sizes and tasks; the arrays are passed to each call.
+      mesh: see ``CoDeepNEAT``.
     """
 
     config: LEAFConfig
     epochs = EPOCHS
 
-    def __init__(self, config: LEAFConfig, data: TextDataset) -> None:
+    def __init__(
+        self, config: LEAFConfig, data: TextDataset, mesh: Mesh | None = None
+    ) -> None:
         """Reads the shapes."""
-        super().__init__(config, data)
+        super().__init__(config, data, mesh)
         self.compiler = in_haste(config.networks * self.iterations)
 
     def read_shapes(self, data: TextDataset) -> None:

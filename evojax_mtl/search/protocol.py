@@ -20,7 +20,9 @@ class Search(Protocol):
     that a runner can stop inside a long one; ``step`` is ``advance`` over all of
     them. Both are one compiled program, whatever the topologies.
 
-    A search may have ``compiler``, options of XLA where ``advance`` compiles for CPU;
+    A search that spreads over devices may have ``specs(state)``, a tree of partition
+    specs of the state's arrays, which are everywhere without it. It may have
+    ``compiler``, options of XLA where ``advance`` compiles for CPU;
     ``metrics``, names of what is measured of each task where that is not the task's
     own; and ``finished(state)``, which tells between two generations whether the search
     has ended before its last one (host side, in NumPy; the arrays as for ``grow``).

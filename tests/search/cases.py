@@ -249,6 +249,8 @@ def weights_and_metrics(state, metrics):
 
 def found(state):
     """What tells searches apart: weights, or where there are none what is known."""
+    if hasattr(state, "finalists"):
+        return state.best.params
     return state.params if hasattr(state, "params") else state.archive
 
 

@@ -182,9 +182,11 @@ def test_the_best_sets_go_on_from_turn_to_turn_without_decay(case, span):
     assert (later.routing.nodes[:, 0] >= after.routing.nodes[:, 0]).all()
     count = jax.tree.leaves(later.optimizer)[0]
     assert count == (search.bouts + 1) * search.config.iterations
+    first = search.first_final(later)
+    turns = [search.turns.at(later.generation, first, jnp.int32(n), 0) for n in (0, 2)]
     rates = [
-        search._learning_rate(later, case.rates, jnp.int32(n), jnp.int32(i))
-        for n, i in ((0, 0), (0, 9), (2, 9))
+        search._learning_rate(later, case.rates, own, jnp.int32(i))
+        for own, i in zip((*turns, turns[0]), (0, 9, 9), strict=True)
     ]
     assert len({float(rate) for rate in rates}) == 1
 
