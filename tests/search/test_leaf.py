@@ -10,6 +10,7 @@ import pytest
 
 from evojax_mtl.evolution import neat
 from evojax_mtl.runs.drawings import draw
+from evojax_mtl.search.codeepneat_state import Measured
 from evojax_mtl.search.leaf_hyperparameters import OPTIMIZERS
 from evojax_mtl.tasks.dataset import VALIDATION
 from tests.evolution.test_pareto import algorithm_2, algorithm_3
@@ -165,9 +166,17 @@ def test_operations_as_the_cost(case):
 def test_the_time_that_a_network_takes_as_its_cost(case):
     search, state = other(case, secondary="latency"), case.init()
     assert search.cost(state.network) == 0
-    noted = jax.jit(search.noted)(
-        state, jnp.int32(1), jnp.float32(0.5), jnp.array(True), case.data
-    )
+    first = search.first_final(state)
+    turn = search.turns.at(state.generation, first, jnp.int32(1), 0)
+
+    def measured(state, data):
+        fitness, cost = jnp.full(data.tasks, 0.5), search.priced(state, turn, data)
+        return search.noted(
+            state,
+            Measured(state.network, fitness, fitness[0], jnp.array(True), cost, turn),
+        )
+
+    noted = jax.jit(measured)(state, case.data)
     taken = noted.assembled.cost[1]
     # of one of the examples of a batch
     assert 1 / (search.config.batch * case.data.tasks) <= taken < 1e6
