@@ -74,8 +74,11 @@ class CoDeepNEAT(Rounds):
 
     method: str
     config: Any
-    compiler: Options = BRIEF | HASTY
-    """Nearly all of the time goes into convolutions, which are not compiled."""
+
+    @property
+    def compiler(self) -> Options:
+        """Nearly all of the time goes into convolutions, which are not compiled."""
+        return self.lanes.compiled(BRIEF | HASTY)
 
     # The search protocol.
 

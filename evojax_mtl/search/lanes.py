@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
+from evojax_mtl.compiling import ALONE, Options
+
 AXIS = "population"
 
 
@@ -36,6 +38,10 @@ class Lanes:
     def index(self) -> Any:
         """This device's."""
         return 0 if self.mesh is None else jax.lax.axis_index(AXIS)
+
+    def compiled(self, options: Options) -> Options:
+        """Options of XLA on CPU, where each device is a core."""
+        return options if self.mesh is None else options | ALONE
 
     def spread(self, function: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
         """``function`` on every device.

@@ -11,7 +11,6 @@ mean over time. The fitness there was the test split's, here it is the validatio
 split's.
 """
 
-from jax.sharding import Mesh
 from optax import GradientTransformation as Transformation
 
 from evojax_mtl.architectures.layers import (
@@ -20,7 +19,7 @@ from evojax_mtl.architectures.layers import (
     kernels_to,
     sequence_layers,
 )
-from evojax_mtl.compiling import in_haste
+from evojax_mtl.compiling import Options, in_haste
 from evojax_mtl.evaluation.optimizers import chosen_optimizer
 from evojax_mtl.genomes import assembly
 from evojax_mtl.genomes.hyperparameters import Choice
@@ -47,12 +46,10 @@ class LEAFTexts(LEAF):
     config: LEAFConfig
     epochs = EPOCHS
 
-    def __init__(
-        self, config: LEAFConfig, data: TextDataset, mesh: Mesh | None = None
-    ) -> None:
-        """Reads the shapes."""
-        super().__init__(config, data, mesh)
-        self.compiler = in_haste(config.networks * self.iterations)
+    @property
+    def compiler(self) -> Options:
+        """In haste where little is trained."""
+        return self.lanes.compiled(in_haste(self.config.networks * self.iterations))
 
     def read_shapes(self, data: TextDataset) -> None:
         """See ``Populations.read_shapes``."""
