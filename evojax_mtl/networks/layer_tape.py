@@ -177,7 +177,9 @@ def _forward_pass(
             y = activate(z, at(nodes.activation, node))
             y = jnp.where(channel < at(nodes.filters, node), y, 0)
             threshold = at(nodes.threshold, node)
-            y = _drop(y, at(seeds, node), threshold)
+            # no branch for nodes that drop nothing: where two devices of a CPU run
+            # networks at once, results behind one differed from call to call
+            y = seeded_dropout(at(seeds, node), y, threshold)
             return put(buffer, y, at(schedule.row, node))
 
         buffer = jax.lax.fori_loop(0, schedule.imports[r], bring, buffer)
@@ -196,15 +198,6 @@ def _call(schedule: Schedule, nodes: Nodes, node: Array) -> Call:
         begin=at(nodes.begin, node),
         filters=at(nodes.filters, node),
         passes=at(nodes.passes, node),
-    )
-
-
-def _drop(y: Array, seed: Array, threshold: Array) -> Array:
-    return jax.lax.cond(
-        threshold < LEVELS,
-        lambda y: seeded_dropout(seed, y, threshold),
-        lambda y: y,
-        y,
     )
 
 
@@ -273,7 +266,7 @@ def _backward_pass(
             # without the barrier XLA reads the row of g where it is used, after g has
             # changed, and to that end copies all of g at every node
             y, received, g = jax.lax.optimization_barrier((y, received, g))
-            received = _drop(received, at(seeds, node), threshold)
+            received = seeded_dropout(at(seeds, node), received, threshold)
             y = y * (threshold / LEVELS)
             dz = received * slope(y, at(nodes.activation, node))
             dz = jnp.where(channel < at(nodes.filters, node), dz, 0)
