@@ -259,15 +259,9 @@ class CMTR(CoDeepNEAT):
         )
         return state, champions, (champions > _WORST).all()
 
-    def _learning_rate(
-        self,
-        state: CoDeepNEATState,
-        hyperparameters: Hyperparameters,
-        turn: Turn,
-        iteration: Array,
-    ) -> Array:
-        """It does not decay (4.2)."""
-        return hyperparameters["learning_rate"] * state.network.learning_rate
+    def rate_share(self, state: CoDeepNEATState, turn: Turn, iteration: Array) -> Array:
+        """The learning rate does not decay (4.2)."""
+        return jnp.ones(())
 
     def told(self, state: CoDeepNEATState) -> Metrics:
         """Modules in the kept champions' routings."""

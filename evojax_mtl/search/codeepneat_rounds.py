@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from evojax_mtl.evaluation.assembled_training import Training, train_or_score
+from evojax_mtl.evaluation.rate_schedules import stepwise
 from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.search.codeepneat_populations import SUMS, Populations
 from evojax_mtl.search.codeepneat_state import (
@@ -142,13 +143,16 @@ class Rounds(Populations):
         turn: Turn,
         iteration: Array,
     ) -> Array:
-        """Of an iteration: decays in final training, after so many epochs and again."""
+        """Of an iteration."""
+        rate = hyperparameters["learning_rate"] * state.network.learning_rate
+        return rate * self.rate_share(state, turn, iteration)
+
+    def rate_share(self, state: CoDeepNEATState, turn: Turn, iteration: Array) -> Array:
+        """Of the learning rate: final training lowers it after so many epochs."""
         config = self.config
         examples = (turn.before * self.iterations + iteration) * config.batch
-        past = jnp.floor(examples / self.mean_train / config.decay_epochs)
-        decay = jnp.where(turn.final, 0.1 ** jnp.clip(past, 0, 2), 1.0)
-        rate = hyperparameters["learning_rate"] * state.network.learning_rate
-        return rate * decay
+        share = stepwise(examples, self.mean_train, config.decay_epochs)
+        return jnp.where(turn.final, share, 1.0)
 
     def _reset(
         self, state: CoDeepNEATState, begins: Array, places: Array

@@ -220,7 +220,9 @@ class FinalTraining(CoDeepNEAT):
         """Whether validation changes the learning rate."""
         return self.training_config.schedule == "plateau"
 
-    def _share(self, state: Any, iteration: Array | int) -> Array:
+    def rate_share(
+        self, state: Any, turn: Turn | None, iteration: Array | int
+    ) -> Array:
         """Of the original learning rate, at an iteration of the generation."""
         config = self.training_config
         if self.by_plateau:
@@ -230,17 +232,6 @@ class FinalTraining(CoDeepNEAT):
         examples = (state.generation * self.iterations + iteration) * config.batch
         epochs = epochs_between_falls(self.searched, config)
         return stepwise(examples, self.mean_train, epochs)
-
-    def _learning_rate(
-        self,
-        state: Any,
-        hyperparameters: Hyperparameters,
-        turn: Turn,
-        iteration: Array,
-    ) -> Array:
-        """Of an iteration: as the schedule says."""
-        rate = hyperparameters["learning_rate"] * state.network.learning_rate
-        return rate * self._share(state, iteration)
 
     def selected(
         self, state: Any, data: Any
@@ -269,7 +260,7 @@ class FinalTraining(CoDeepNEAT):
     def told(self, state: Any) -> Metrics:
         """The share of the learning rate that is left, and what CMTR tells."""
         own = super().told(state) if isinstance(self, CMTR) else {}
-        return own | {"learning_rate_share": self._share(state, 0)}
+        return own | {"learning_rate_share": self.rate_share(state, None, 0)}
 
     def describe(self, state: Any) -> dict[str, Any]:
         """See ``Search.describe``."""
