@@ -64,6 +64,13 @@ class TextConfig(FrontConfig):
     units: int = option(192, low=1)
     """Widest layers (units)."""
 
+    preprocessing: Literal["evolved", "none", "unit", "standardized"] = option(
+        "evolved"
+    )
+    """Words' vectors are read as they are (none), each at length 1 (unit), or each
+    text's by the mean and deviation of all its values (standardized); evolved: by each
+    network in one of these ways (a name)."""
+
     def __post_init__(self) -> None:
         """Checks the bounds."""
         super().__post_init__()
@@ -264,6 +271,13 @@ class LEAFImageConfig(ArchitectureConfig, OneRoutingConfig):
     over a task's labels; None: the area where an image may have several labels, the
     accuracy elsewhere (a name)."""
 
+    preprocessing: Literal["evolved", "none", "imagenet", "standardized"] = option(
+        "evolved"
+    )
+    """Images are read from 0 to 1 (none), by the mean and deviation of ImageNet's
+    channels (imagenet), or each by its own (standardized); evolved: by each network in
+    one of these ways (a name)."""
+
     validation_batches: int | None = option(None, low=1)
     """Batches of the validation split that give fitness, the first ones; None takes all
     (batches)."""
@@ -450,12 +464,12 @@ _LARGE_IMAGES: dict[str, Any] = (
     | {"finals": 1, "largest_kernel": 3, "batch": 16, "validation_batches": 100}
 )
 # ``paper``: Table 2 tells populations and rates, Table 3 the layers and the poolings,
-# Fig. 4 the generations
+# Fig. 4 the generations, 4.2 the preprocessing of chest X-rays
 LEAFImageConfig.presets = {
     "tiny": CMSRConfig.presets["tiny"] | {"initial_nodes": 1, "networks": 4},
     "smoke": _SMALL_IMAGES,
     "laptop": _LARGE_IMAGES,
     "study": _LARGE_IMAGES
     | {"generations": 16, "networks": 14, "iterations": 200, "validation_batches": 200},
-    "paper": {},
+    "paper": {"preprocessing": "imagenet"},
 }

@@ -77,6 +77,8 @@ class Network(Pytree):
       initializer: index into ``INITIALIZERS``.
       optimizer: index into the search's optimisers, 0 where there is one.
       module: what each node is part of: the slot of the blueprint, -1 for none.
+      preprocessing: index into the search's ways to preprocess, None where there are
+        none.
     """
 
     architecture: Architecture
@@ -85,6 +87,7 @@ class Network(Pytree):
     initializer: Int[Array, "*n"]
     optimizer: Int[Array, "*n"]
     module: Int[Array, "*n N"]
+    preprocessing: Int[Array, "*n"] | None = None
 
 
 def operation_of(

@@ -189,8 +189,8 @@ def embed(
       slots: where they go.
       links: between them.
       table: the network's ``width``, ``learning_rate`` and ``initializer``; where they
-        evolve ``optimizer``, and of the final layers ``kernel``, ``activation`` and
-        ``dropout``, ``(Q,)``.
+        evolve ``optimizer`` and ``preprocessing``, and of the final layers ``kernel``,
+        ``activation`` and ``dropout``, ``(Q,)``.
       padded: whether images count as maps of the network's width, since other networks
         use the same weights on those.
     """
@@ -297,6 +297,7 @@ def embed(
         initializer=table["initializer"],
         optimizer=jnp.asarray(table.get("optimizer", 0), jnp.int32),
         module=jnp.where(active, module, -1).astype(jnp.int32),
+        preprocessing=table.get("preprocessing"),
     )
 
 

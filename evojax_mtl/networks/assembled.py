@@ -7,7 +7,7 @@ One network serves all tasks. Its mini-batch is all tasks' examples, one after t
 other; the soft merges and the decoders are each task's own (Liang 2018, 3.1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from evojax_mtl.networks.decoders import LinearDecoders, isolate
 from evojax_mtl.networks.layer_sets import LayerSet, Mask
 from evojax_mtl.networks.layer_tape import LayerPlan, execute_layers, numbers
 from evojax_mtl.networks.layer_weights import Layout
+from evojax_mtl.networks.preprocessing import preprocessed_images
 from evojax_mtl.networks.soft_merge import merge_weights
 from evojax_mtl.pytrees import Pytree
 
@@ -55,6 +56,8 @@ class AssembledNetworks:
       tasks: number of tasks ``T``.
       classes: outputs of every decoder.
       size: height and width of an image, or the steps of a sequence.
+      preprocessing: ways to preprocess examples that networks choose from; without any
+        they read them as they are.
     """
 
     kinds: LayerSet
@@ -64,6 +67,7 @@ class AssembledNetworks:
     tasks: int
     classes: int
     size: tuple[int, ...]
+    preprocessing: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def capacity(self) -> int:
@@ -100,7 +104,9 @@ class AssembledNetworks:
         self, params: dict[str, Any], network: Network, examples: Any
     ) -> tuple[Array, Mask]:
         """What the tape reads, all tasks' examples as one input, and its mask."""
-        return examples.reshape(1, -1, *examples.shape[2:]), None
+        images = examples.reshape(1, -1, *examples.shape[2:])
+        chosen = network.preprocessing
+        return preprocessed_images(self.preprocessing, chosen, images), None
 
     def read_out(self, out: Array, mask: Mask) -> Array:
         """Features ``(TB, ...)`` of the coarsest map."""

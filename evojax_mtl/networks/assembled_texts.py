@@ -22,6 +22,7 @@ from evojax_mtl.networks import sequences
 from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.networks.layer_sets import Mask
 from evojax_mtl.networks.layer_weights import HE
+from evojax_mtl.networks.preprocessing import preprocessed_words
 
 
 class Words(NamedTuple):
@@ -71,6 +72,8 @@ class AssembledTexts(AssembledNetworks):
     ) -> tuple[Array, Mask]:
         """See ``AssembledNetworks.encode``."""
         vectors, mask = (x.reshape(-1, *x.shape[2:]) for x in examples)
+        chosen = network.preprocessing
+        vectors = preprocessed_words(self.preprocessing, chosen, vectors, mask)
         encoder = params["encoder"]
         x = vectors @ encoder["kernel"] + encoder["bias"]
         x = jnp.where(jnp.arange(self.kinds.map) < self.width(network), x, 0)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from evojax_mtl.networks import sequences
 from evojax_mtl.networks.activations import activate, coefficients
 from evojax_mtl.networks.dropout import dropout, keep_threshold
+from evojax_mtl.networks.preprocessing import preprocessed_words
 from evojax_mtl.networks.sequence_operations import (
     Conv1D,
     Fans,
@@ -42,12 +43,15 @@ class Traits(Pytree):
       activation: index into ``architectures.layers.ACTIVATIONS``.
       dropout: rate after each layer but the last.
       he: whether random weights follow He's scale and not Glorot's.
+      preprocessing: index into the network's ways to preprocess, None where there are
+        none.
     """
 
     width: Int[Array, ""]
     activation: Int[Array, ""]
     dropout: Float[Array, ""]
     he: Bool[Array, ""]
+    preprocessing: Int[Array, ""] | None = None
 
 
 def _narrowed(params: Params, units: int) -> Params:
@@ -87,6 +91,8 @@ class TextNetwork:
       taps: of each convolution.
       recurrent: kind of the recurrent layer.
       buckets: widths that are computed, ascending; the last is U.
+      preprocessing: ways to preprocess words' vectors to choose from; without any they
+        are read as they are.
     """
 
     dimensions: int
@@ -96,6 +102,7 @@ class TextNetwork:
     taps: int
     recurrent: Literal["lstm", "gru"]
     buckets: tuple[int, ...]
+    preprocessing: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
@@ -169,6 +176,7 @@ class TextNetwork:
         tasks, batch = mask.shape[:2]
         x = vectors.reshape(tasks * batch, *vectors.shape[2:])
         mask = mask.reshape(tasks * batch, -1)
+        x = preprocessed_words(self.preprocessing, traits.preprocessing, x, mask)
         threshold = keep_threshold(traits.dropout * rate)
 
         def drop(x, place):

@@ -268,7 +268,7 @@ class FinalTraining(CoDeepNEAT):
             return super().describe(state)
         network = codeepneat_description.kept(state)[1]
         found = codeepneat_description.describe(self, state)
-        return found | {"optimizer": self.trained_by(network)}
+        return found | self.named(network)
 
     # The result.
 

@@ -42,6 +42,8 @@ from evojax_mtl.evaluation.outputs import measure_outputs
 from evojax_mtl.evolution import pareto
 from evojax_mtl.evolution.front import Front, no_front
 from evojax_mtl.evolution.neat import Rates
+from evojax_mtl.genomes.hyperparameters import Choice
+from evojax_mtl.networks.preprocessing import Ways, options
 from evojax_mtl.search.cmsr import CMSR
 from evojax_mtl.search.codeepneat_description import describe, kept
 from evojax_mtl.search.codeepneat_state import CoDeepNEATState, Measured
@@ -62,6 +64,8 @@ class LEAF(CMSR):
     config: Any
     epochs: int
     """Training of a network unless told otherwise."""
+    ways: Ways
+    """What may be done to the data before a network reads it."""
 
     # What a kind of data defines.
 
@@ -73,6 +77,28 @@ class LEAF(CMSR):
     def trained_by(self, network: Network) -> str:
         """Name of a network's optimiser."""
         raise TypeError(f"{type(self).__name__} names no optimiser")
+
+    def genes(self) -> tuple:
+        """Global hyperparameters of a blueprint: with the preprocessing."""
+        return (*super().genes(), Choice("preprocessing", self.preprocessing))
+
+    @property
+    def preprocessing(self) -> tuple[str, ...]:
+        """Names of the ways that networks choose from; a network has their index."""
+        return options(self.config.preprocessing, self.ways)
+
+    def common(self, rows: tuple[int, ...], weights: int) -> dict[str, Any]:
+        """See ``Populations.common``."""
+        own = {"preprocessing": self.preprocessing}
+        return super().common(rows, weights) | own
+
+    def named(self, network: Network) -> dict[str, str]:
+        """What a network's other global hyperparameters stand for."""
+        assert network.preprocessing is not None
+        return {
+            "optimizer": self.trained_by(network),
+            "preprocessing": self.preprocessing[int(network.preprocessing)],
+        }
 
     def at_the_edges(self, layer: int) -> int:
         """Cost of encoder and decoders, given that of the costliest layer."""
@@ -222,7 +248,4 @@ class LEAF(CMSR):
                 }
             )
         _, network = kept(state)
-        return describe(self, state) | {
-            "optimizer": self.trained_by(network),
-            "front": found,
-        }
+        return describe(self, state) | self.named(network) | {"front": found}

@@ -2,8 +2,8 @@
 
 Shape legend: ``P`` individuals, ``F`` genes, ``T`` tasks, ``B`` texts, ``L`` words.
 
-An individual is a table: learning rate, optimiser, width and activation of the layers,
-dropout, weight decay, scale of random weights. One generation:
+An individual is a table: learning rate, optimiser, preprocessing, width and activation
+of the layers, dropout, weight decay, scale of random weights. One generation:
 
 1. each individual in turn: a network with random weights is trained for a fixed number
    of iterations and scored on the whole validation split; the fitness is the mean
@@ -16,9 +16,10 @@ fitness, as training it longer did not help (4.1). The front of all networks so 
 its hypervolume are told each generation, as in ``leaf``.
 
 Where the paper leaves room: it does not tell the network whose hyperparameters evolve,
-nor which these are beyond learning rate, training algorithm and preprocessing. The
-fitness there was the test split's, here it is the validation split's. Networks of
-several tasks share all but the last layer.
+nor which these are beyond learning rate, training algorithm and preprocessing; nor the
+ways to preprocess, here those of ``networks.preprocessing``. The fitness there was the
+test split's, here it is the validation split's. Networks of several tasks share all but
+the last layer.
 """
 
 from functools import partial
@@ -41,6 +42,7 @@ from evojax_mtl.evolution.strategies import find_strategy
 from evojax_mtl.genomes.hyperparameters import Choice, Integer, Real, Space
 from evojax_mtl.leaf_configs import LEAFHyperparameterConfig
 from evojax_mtl.networks.layer_weights import bucket_sizes
+from evojax_mtl.networks.preprocessing import WORDS, options
 from evojax_mtl.networks.text_network import TextNetwork, Traits
 from evojax_mtl.search.leaf_hyperparameters_state import LEAFState, Result
 from evojax_mtl.search.leaf_objectives import front_metrics, members
@@ -68,6 +70,7 @@ def table(config: LEAFHyperparameterConfig) -> Space:
             Real("dropout", 0.0, config.most_dropout),
             Real("decay", *DECAY, "log"),
             Choice("initializer", INITIALIZERS),
+            Choice("preprocessing", options(config.preprocessing, WORDS)),
         )
     )
 
@@ -100,6 +103,7 @@ class LEAFHyperparameters:
             taps=config.taps,
             recurrent=config.recurrent,
             buckets=bucket_sizes(config.units, config.buckets),
+            preprocessing=options(config.preprocessing, WORDS),
         )
         epoch = data.batches(TRAIN, config.batch)
         self.trained = config.iterations or EPOCHS * epoch
@@ -268,6 +272,7 @@ class LEAFHyperparameters:
             activation=genes["activation"],
             dropout=genes["dropout"],
             he=genes["initializer"] == INITIALIZERS.index("he"),
+            preprocessing=genes["preprocessing"],
         )
 
     def _tick(

@@ -4,19 +4,22 @@ Shape legend: ``T`` tasks, ``P`` networks, ``n`` validation examples that give f
 ``L`` labels.
 
 See ``leaf``; the networks are those of the multitask CoDeepNEAT of Liang 2018
-(``cmsr``), whose layers are Table 3's. Blueprints carry learning rate, width and scale
-of random weights; the optimiser is Adam. Where an image may have several labels, as on
-chest X-rays, the fitness is the mean area under the ROC curve over the labels, on all
-validation images; otherwise it is the accuracy.
+(``cmsr``), whose layers are Table 3's. Blueprints carry learning rate, width, scale of
+random weights and preprocessing; the optimiser is Adam. Where an image may have several
+labels, as on chest X-rays, the fitness is the mean area under the ROC curve over the
+labels, on all validation images; otherwise it is the accuracy.
 
 In the last ``finals`` generations the best networks are trained longer, with a learning
 rate that decays (``codeepneat``).
 
 Where the paper leaves room: "weight sharing: true" is read as flags that evolve, as in
-Liang 2018. Differs from the paper: there each disease is a task, here one task has all
-of them as labels, so that they share the soft merges too (``chestxray:Mass+Hernia``
-with ``fitness`` ``auroc`` makes tasks); images are not normalised by ImageNet's
-statistics. The best network is widened, and trained on augmented images, by
+Liang 2018. Of preprocessing it says that chromosomes contain it (3.1), and that the
+chest X-rays "were normalized using the mean and variance statistics from the Imagenet
+dataset" (4.2): here the ways of ``networks.preprocessing`` evolve, and at the scale
+``paper`` ImageNet's statistics are fixed, on whatever images. Differs from the paper:
+there each disease is a task, here one task has all of them as labels, so that they
+share the soft merges too (``chestxray:Mass+Hernia`` with ``fitness`` ``auroc`` makes
+tasks). The best network is widened, and trained on augmented images, by
 ``final_training`` afterwards.
 """
 
@@ -42,6 +45,7 @@ from evojax_mtl.evolution.neat import Rates
 from evojax_mtl.genomes.layer_genes import typed_space
 from evojax_mtl.leaf_configs import LEAFImageConfig
 from evojax_mtl.networks.image_layers import Channels
+from evojax_mtl.networks.preprocessing import IMAGES
 from evojax_mtl.search.codeepneat_populations import DECAY
 from evojax_mtl.search.codeepneat_state import CoDeepNEATState
 from evojax_mtl.search.leaf import LEAF
@@ -77,6 +81,7 @@ class LEAFImages(LEAF):
 
     config: LEAFImageConfig
     epochs = 8
+    ways = IMAGES
 
     def __init__(
         self, config: LEAFImageConfig, data: Dataset, mesh: Mesh | None = None

@@ -2,13 +2,14 @@
 
 Shape legend: ``B`` texts, ``L`` words, ``D`` dimensions of a word's vector.
 
-See ``leaf``. Fitness is the accuracy. Blueprints carry learning rate, optimiser, width
-and scale of random weights. The best network is the result as it was measured, as
-training it longer did not help.
+See ``leaf``. Fitness is the accuracy. Blueprints carry learning rate, optimiser,
+preprocessing, width and scale of random weights. The best network is the result as it
+was measured, as training it longer did not help.
 
 Where the paper leaves room: words' vectors pass a linear layer first, decoders read the
-mean over time. The fitness there was the test split's, here it is the validation
-split's.
+mean over time. Words were preprocessed by FastText there, as the data's are here; what
+else may be done to their vectors, ``networks.preprocessing``, is ours. The fitness
+there was the test split's, here it is the validation split's.
 """
 
 from optax import GradientTransformation as Transformation
@@ -27,6 +28,7 @@ from evojax_mtl.genomes.layer_genes import typed_space
 from evojax_mtl.leaf_configs import LEAFConfig
 from evojax_mtl.networks.assembled_texts import AssembledTexts, Words
 from evojax_mtl.networks.layer_weights import bucket_sizes
+from evojax_mtl.networks.preprocessing import WORDS
 from evojax_mtl.networks.sequence_layers import SequenceLayers
 from evojax_mtl.search.codeepneat_populations import DECAY
 from evojax_mtl.search.leaf import LEAF
@@ -45,6 +47,7 @@ class LEAFTexts(LEAF):
 
     config: LEAFConfig
     epochs = EPOCHS
+    ways = WORDS
 
     @property
     def compiler(self) -> Options:

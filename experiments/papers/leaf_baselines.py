@@ -19,6 +19,7 @@ import numpy as np
 from evojax_mtl.commands import run
 from evojax_mtl.genomes.hyperparameters import Choice, Integer, Real, Space
 from evojax_mtl.methods import find_method
+from evojax_mtl.networks.preprocessing import EVOLVED
 from evojax_mtl.runs import launch
 from evojax_mtl.runs.program import Program
 from evojax_mtl.search.leaf_hyperparameters import DECAY
@@ -64,7 +65,9 @@ def once(
 
 
 def by_hand(config: Any) -> Table:
-    """Common choices: the widest layers, Adam at the middle learning rate."""
+    """Common choices: the widest layers, Adam at the middle learning rate, words as
+    they are."""
+    asked = config.preprocessing
     return {
         "learning_rate_factor": 1.0,
         "optimizer": "adam",
@@ -73,6 +76,7 @@ def by_hand(config: Any) -> Table:
         "dropout": min(0.2, config.most_dropout),
         "decay": DECAY[0],
         "initializer": "glorot",
+        "preprocessing": "none" if asked == EVOLVED else asked,
     }
 
 

@@ -87,3 +87,35 @@ def assert_same_gradients(gradients, expected):
     for (path, a), b in zip(paths, jax.tree.leaves(expected), strict=True):
         assert np.abs(b).max() > 0
         np.testing.assert_allclose(a, b, 1e-3, 1e-4, err_msg=jax.tree_util.keystr(path))
+
+
+def plain_images(name, images):
+    """Images ``(..., H, W, c)`` in ``[0, 1]``, preprocessed in NumPy one by one."""
+    images = np.asarray(images, np.float64)
+    if name == "imagenet":
+        coloured = images.shape[-1] == 3
+        mean = np.array([0.485, 0.456, 0.406] if coloured else [0.449])
+        return (images - mean) / ([0.229, 0.224, 0.225] if coloured else [0.226])
+    if name == "standardized":
+        images = images.copy()
+        for place in np.ndindex(images.shape[:-3]):
+            own = images[place]
+            images[place] = (own - own.mean()) / max(own.std(), own.size**-0.5)
+    return images
+
+
+def plain_words(name, vectors, lengths):
+    """Words' vectors ``(..., L, D)``, preprocessed in NumPy text by text.
+
+    Beyond the texts' lengths they are 0.
+    """
+    found = np.zeros(vectors.shape)
+    for place in np.ndindex(vectors.shape[:-2]):
+        own = np.asarray(vectors[place][: lengths[place]], np.float64)
+        if name == "unit":
+            lines = [row / (np.linalg.norm(row) or 1) for row in own]
+            own = np.array(lines).reshape(own.shape)
+        if name == "standardized" and own.any():
+            own = (own - own.mean()) / own.std()
+        found[place][: len(own)] = own
+    return found

@@ -29,7 +29,13 @@ from evojax_mtl.networks.assembled import AssembledNetworks
 from evojax_mtl.networks.dropout import dropout, keep_threshold
 from evojax_mtl.networks.image_layers import Channels
 from evojax_mtl.networks.layer_weights import bucket_sizes
-from tests.networks.reference import assert_same_gradients, loss_of, run_by
+from evojax_mtl.networks.preprocessing import IMAGES
+from tests.networks.reference import (
+    assert_same_gradients,
+    loss_of,
+    plain_images,
+    run_by,
+)
 
 SIZE, TASKS, BATCH, FILTERS, CLASSES, ROWS = (8, 10), 2, 3, 6, 4, 2
 BUCKETS = bucket_sizes(FILTERS, 2)
@@ -46,8 +52,12 @@ MODEL = AssembledNetworks(
     classes=CLASSES,
     size=SIZE,
 )
-# Dropout as layers of their own
-TYPED = dataclasses.replace(MODEL, kinds=Channels(1, (*KERNELS, NO_KERNEL), BUCKETS))
+# Dropout as layers of their own, and images preprocessed
+TYPED = dataclasses.replace(
+    MODEL,
+    kinds=Channels(1, (*KERNELS, NO_KERNEL), BUCKETS),
+    preprocessing=tuple(IMAGES),
+)
 SPACES = {MODEL: SPACE, TYPED: typed_space(IMAGE_TYPES, KERNELS, *RANGES)}
 SEED = 11
 ACTIVATE = {"linear": lambda z: z, "relu": nn.relu, "elu": nn.elu, "selu": nn.selu}
@@ -130,12 +140,19 @@ def plain(model, params, network, lies, images, key, rate):
 
 
 @pytest.mark.parametrize(
-    ("model", "seed", "rate"),
-    [(MODEL, SEED, 1.0), (MODEL, SEED + 1, 0.0), (TYPED, SEED, 1.0)],
+    ("model", "seed", "rate", "preprocessing"),
+    [
+        (MODEL, SEED, 1.0, None),
+        (MODEL, SEED + 1, 0.0, None),
+        (TYPED, SEED, 1.0, "imagenet"),
+    ],
 )
-def test_it_equals_plain_layers(model, seed, rate):
+def test_it_equals_plain_layers(model, seed, rate, preprocessing):
     keys = jax.random.split(jax.random.key(seed), 4)
     network = grown(keys[0], model)
+    if preprocessing is not None:
+        chosen = jnp.int32(model.preprocessing.index(preprocessing))
+        network = network.replace(preprocessing=chosen)
     params = jax.jit(model.init)(keys[1], network)
     params["merge"] = jax.random.normal(keys[2], params["merge"].shape)
     images = jax.random.uniform(keys[3], (TASKS, BATCH, *SIZE, 1))
@@ -145,7 +162,7 @@ def test_it_equals_plain_layers(model, seed, rate):
     table, lies = jax.tree.map(np.asarray, (network, lists.lies))
 
     def loss(params):
-        flat = images.reshape(-1, *SIZE, 1)
+        flat = plain_images(preprocessing, images).reshape(-1, *SIZE, 1)
         found = plain(model, params, table, lies, flat, keys[3], rate)
         return loss_of(found), found
 

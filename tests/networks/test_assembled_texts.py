@@ -22,8 +22,14 @@ from evojax_mtl.networks import layer_weights
 from evojax_mtl.networks.assembled_texts import AssembledTexts, Words
 from evojax_mtl.networks.dropout import dropout, keep_threshold
 from evojax_mtl.networks.layer_weights import bucket_sizes
+from evojax_mtl.networks.preprocessing import WORDS
 from evojax_mtl.networks.sequence_layers import SequenceLayers
-from tests.networks.reference import assert_same_gradients, loss_of, run_by
+from tests.networks.reference import (
+    assert_same_gradients,
+    loss_of,
+    plain_words,
+    run_by,
+)
 
 STEPS, DIMENSIONS, TASKS, BATCH, UNITS, CLASSES = 10, 5, 2, 2, 6, 2
 LENGTHS = np.array([[10, 0], [0, 7]])
@@ -34,7 +40,8 @@ NAMES = sequence_layers(TAPS)
 MAPS = assembly.Maps((STEPS,), None, NAMES, BUCKETS, depth=1)
 SPACE = typed_space(SEQUENCE_TYPES, TAPS, (1, UNITS), 0.5, (1e-3, 1e-1))
 NEAT = neat.NEAT(SPACE, nodes=6, edges=10, species=4)
-TABLE = Space((*assembly.network_genes((2, UNITS), 2.0), Choice("optimizer", (0, 1))))
+GENES = Choice("optimizer", (0, 1)), Choice("preprocessing", tuple(WORDS))
+TABLE = Space((*assembly.network_genes((2, UNITS), 2.0), *GENES))
 BLUEPRINTS = neat.NEAT(
     assembly.node_space(SPECIES), TABLE, nodes=2 + NODES, edges=14, target=1, species=1
 )
@@ -47,6 +54,7 @@ MODEL = AssembledTexts(
     classes=CLASSES,
     size=(STEPS,),
     dimensions=DIMENSIONS,
+    preprocessing=tuple(WORDS),
 )
 ACTIVATE = {"linear": lambda z: z, "relu": nn.relu, "elu": nn.elu, "selu": nn.selu}
 
@@ -166,6 +174,9 @@ def plain(params, network, lies, words, key, rate, task, text):
 def case():
     keys = jax.random.split(jax.random.key(5), 4)
     network = grown(keys[0])
+    assert network.preprocessing in range(len(WORDS))
+    chosen = jnp.int32(MODEL.preprocessing.index("standardized"))
+    network = network.replace(preprocessing=chosen)
     params = jax.jit(MODEL.init)(keys[1], network)
     params["merge"] = jax.random.normal(keys[2], params["merge"].shape)
     biases = jax.random.normal(keys[2], params["layers"]["biases"].shape) / 2
@@ -183,6 +194,8 @@ def test_it_equals_plain_layers(case):
     assert (np.asarray(lists.schedule.rows) <= MODEL.rows).all()
     assert lists.lies.total <= MODEL.weights
     table, lies = jax.tree.map(np.asarray, (network, lists.lies))
+    vectors = plain_words("standardized", words.vectors, LENGTHS)
+    words = words._replace(vectors=vectors.astype(np.float32))
 
     @jax.jit
     def expected(params):

@@ -10,21 +10,24 @@ import pytest
 
 from evojax_mtl.architectures.layers import ACTIVATIONS
 from evojax_mtl.networks.layer_weights import bucket_sizes
+from evojax_mtl.networks.preprocessing import WORDS
 from evojax_mtl.networks.text_network import TextNetwork, Traits
+from tests.networks.reference import plain_words
 
 TASKS, BATCH, STEPS, DIMENSIONS, CLASSES = 2, 1, 12, 5, 2
 LENGTHS = np.array([[12], [8]])
 MASK = jnp.asarray(np.arange(STEPS) < LENGTHS[..., None])
-NETWORK = TextNetwork(DIMENSIONS, TASKS, CLASSES, 2, 3, "gru", (3, 6))
+NETWORK = TextNetwork(DIMENSIONS, TASKS, CLASSES, 2, 3, "gru", (3, 6), tuple(WORDS))
 ACTIVATE = {"relu": nn.relu, "linear": lambda z: z, "elu": nn.elu, "selu": nn.selu}
 
 
-def traits(width, activation="elu", dropout=0.0, he=False):
+def traits(width, activation="elu", dropout=0.0, he=False, preprocessing="none"):
     return Traits(
         width=jnp.int32(width),
         activation=jnp.int32(ACTIVATIONS.index(activation)),
         dropout=jnp.float32(dropout),
         he=jnp.asarray(he),
+        preprocessing=jnp.int32(NETWORK.preprocessing.index(preprocessing)),
     )
 
 
@@ -90,14 +93,15 @@ def vectors():
 
 def test_values_and_gradients_are_those_of_plain_layers(vectors):
     width, activation = 6, "selu"
-    own = traits(width, activation)
+    own = traits(width, activation, preprocessing="unit")
     params = NETWORK.init(jax.random.key(0), own)
+    read = plain_words("unit", vectors, LENGTHS)
     (_, out), gradients = ours(params, own, vectors, MASK, 0.0)
 
     @jax.jit
     @partial(jax.grad, has_aux=True)
     def learn(params):
-        out = plain(params, width, activation, vectors)
+        out = plain(params, width, activation, jnp.asarray(read, jnp.float32))
         return jnp.sum(jnp.sin(out + jnp.arange(CLASSES))), out
 
     expected, wanted = learn(params)

@@ -246,6 +246,6 @@ def test_a_sweep_gives_the_network_of_the_search_that_is_asked_for(tmp_path, fou
     from evojax_mtl.runs.retrain.found import network_of, read_found
 
     arrays = read_found(RunFolder(path), 2, 1)
-    network = network_of(arrays, False, path)
+    network = network_of(arrays, settings("cm", "digits").config, path)
     assert network.learning_rate == np.float32(0.25)
     np.testing.assert_array_equal(network.module, found.module)

@@ -14,9 +14,11 @@ import numpy as np
 
 from evojax_mtl.architectures.layers import Layers, Network
 from evojax_mtl.architectures.table import Architecture
+from evojax_mtl.codeepneat_configs import CMTRConfig
 from evojax_mtl.errors import UserError
 from evojax_mtl.genomes.graphs import Graph
 from evojax_mtl.genomes.module_sets import ModuleSet
+from evojax_mtl.leaf_configs import ArchitectureConfig
 from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.folder import RunFolder
 
@@ -31,7 +33,13 @@ def _blank(kind: Any, **parts: Any) -> Any:
     return kind(**dict.fromkeys(kind.__dataclass_fields__, 0) | parts)
 
 
-_NETWORKS = _blank(Network, architecture=_blank(Architecture), layers=_blank(Layers))
+_NETWORKS = _blank(
+    Network,
+    architecture=_blank(Architecture),
+    layers=_blank(Layers),
+    preprocessing=None,
+)
+_OF_LEAF = _NETWORKS.replace(preprocessing=0)
 _SETS = _blank(
     ModuleSet,
     modules=_blank(Graph),
@@ -74,12 +82,12 @@ def read_found(folder: RunFolder, searches: int, search: int | None) -> Arrays:
     }
 
 
-def network_of(arrays: Arrays, sets: bool, where: Path) -> Any:
+def network_of(arrays: Arrays, searched: Any, where: Path) -> Any:
     """The network, or the set of modules without its chain, NumPy.
 
     Args:
       arrays: as ``read_found`` gives them.
-      sets: whether it is a set of modules.
+      searched: config of the search, whose method tells what it found.
       where: they are from, in words.
 
     Raises:
@@ -92,7 +100,9 @@ def network_of(arrays: Arrays, sets: bool, where: Path) -> Any:
             raise UserError(f"{where}: has no array {name}, is of another version")
         return arrays[name]
 
-    return jax.tree_util.tree_map_with_path(array, _SETS if sets else _NETWORKS)
+    kind = _OF_LEAF if isinstance(searched, ArchitectureConfig) else _NETWORKS
+    kind = _SETS if isinstance(searched, CMTRConfig) else kind
+    return jax.tree_util.tree_map_with_path(array, kind)
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:

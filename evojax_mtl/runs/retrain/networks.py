@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evojax_mtl.codeepneat_configs import AssembledConfig, CMTRConfig
+from evojax_mtl.codeepneat_configs import AssembledConfig
 from evojax_mtl.errors import UserError
 from evojax_mtl.final_configs import config_kind
 from evojax_mtl.methods import Method, method_on
@@ -51,8 +51,7 @@ class NetworkSettings(Settings):
 
         search: Any = self.form.load()
         kind, config = after(search), self.searched_config
-        sets = isinstance(config, CMTRConfig)
-        found = network_of(self.arrays, sets, Path(self.run))
+        found = network_of(self.arrays, config, Path(self.run))
         return lambda final, data: kind(final, config, found, data)
 
     def create(self, path: Path) -> RunFolder:
