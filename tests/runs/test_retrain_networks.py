@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,12 +13,15 @@ import pytest
 from evojax_mtl.architectures.layers import Layers, Network
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.cli import main
+from evojax_mtl.codeepneat_configs import CMConfig
+from evojax_mtl.errors import UserError
+from evojax_mtl.leaf_configs import LEAFImageConfig
 from evojax_mtl.methods import find_method
 from evojax_mtl.pytrees import Pytree
 from evojax_mtl.runs import launch, report
 from evojax_mtl.runs.checkpoints import Checkpoints, Position
 from evojax_mtl.runs.folder import RunFolder
-from evojax_mtl.runs.retrain.found import read_arrays
+from evojax_mtl.runs.retrain.found import network_of, read_arrays, read_found
 from evojax_mtl.runs.runner import Pacer
 from evojax_mtl.runs.settings import Settings
 from tests.runs.helpers import StopAfter, assert_same_result, metrics, summary
@@ -226,6 +230,18 @@ def test_runs_without_a_network_are_one_clear_line(tmp_path, found, refused):
     assert "must be the folder of a search" in refused(["retrain", str(routed)])
 
 
+def test_what_leaf_found_has_a_preprocessing_and_what_others_found_none(found):
+    own = found.replace(preprocessing=np.int32(2))
+    leaves = jax.tree_util.tree_leaves_with_path(own)
+    arrays = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    run, leaf = Path("run"), LEAFImageConfig()
+    assert network_of(arrays, leaf, run).preprocessing == 2
+    assert network_of(arrays, CMConfig(), run).preprocessing is None
+    del arrays[".preprocessing"]
+    with pytest.raises(UserError, match=r"run: has no array \.preprocessing"):
+        network_of(arrays, leaf, run)
+
+
 def test_a_retraining_is_no_search_and_goes_on_as_it_was_begun(whole, refused):
     assert "is a retraining" in refused(["retrain", str(whole)])
     words = ["resume", str(whole), "--set", "generations=9", "--out", "elsewhere"]
@@ -243,9 +259,7 @@ def test_a_sweep_gives_the_network_of_the_search_that_is_asked_for(tmp_path, fou
         both,
         fitness=((0.5, 0.5), (0.6, 0.6)),
     )
-    from evojax_mtl.runs.retrain.found import network_of, read_found
-
     arrays = read_found(RunFolder(path), 2, 1)
-    network = network_of(arrays, settings("cm", "digits").config, path)
+    network = network_of(arrays, CMConfig(), path)
     assert network.learning_rate == np.float32(0.25)
     np.testing.assert_array_equal(network.module, found.module)

@@ -14,8 +14,10 @@ from sklearn.metrics import roc_auc_score
 from evojax_mtl.evaluation.augmented import Augmentation
 from evojax_mtl.final_configs import epochs_between_falls, final_preset
 from evojax_mtl.genomes.graphs import FIXED
+from evojax_mtl.networks.preprocessing import IMAGES as WAYS
 from evojax_mtl.search.final_training import after
 from evojax_mtl.tasks.dataset import TEST, VALIDATION
+from tests.networks.reference import plain_images
 from tests.search.cases import LABELS, assert_same_bits, compiled, entry_of, host
 
 CHANGES = {
@@ -29,6 +31,8 @@ CHANGES = {
     "leaf@images": {"test_copies": 3, "patience": 1},
 }
 IMAGES = "leaf@images"
+READ = "imagenet"
+"""Preprocessing of its network."""
 
 
 class Final:
@@ -39,7 +43,10 @@ class Final:
         networks = jax.device_get(case.init().assembled.network)
         one = networks.chain if label == "cmtr" else networks
         largest = int(one.architecture.active.sum(-1).argmax())
-        self.found = jax.tree.map(lambda x: x[largest], networks)
+        found = jax.tree.map(lambda x: x[largest], networks)
+        if label == IMAGES:
+            found = found.replace(preprocessing=np.int32(list(WAYS).index(READ)))
+        self.found = found
         searched = case.search.config
         if label == "cmtr":
             # quick to compile; the genes of modules are for any kernels
@@ -219,8 +226,13 @@ def test_images_are_measured_as_they_are_and_tested_in_copies():
     search, data, copies = trained.search, trained.case.data, 3
     states, metrics = trained.states
     state, size = search.final_state(states[-1]), search.config.batch
-    model = search.model(state.rows, state.weights)
+    # what the network reads is preprocessed here, after the changes
+    model = dataclasses.replace(
+        search.model(state.rows, state.weights), preprocessing=()
+    )
     augment = jax.jit(search.augmentation)
+    told = search.describe(jax.device_get(states[-1]))
+    assert (told["preprocessing"], told["optimizer"]) == (READ, "adam")
 
     @jax.jit
     def outputs(state, images):
@@ -234,6 +246,7 @@ def test_images_are_measured_as_they_are_and_tested_in_copies():
             batch = data.batch_at(split, index, size)
             plain = batch.images
             images = [plain if k is None else augment(k, plain) for k in keys]
+            images = [plain_images(READ, x).astype(np.float32) for x in images]
             logits = np.array([outputs(state, x) for x in images], np.float64)
             means = expit(logits[:, 0]).mean(0), softmax(logits[:, 1], -1).mean(0)
             for own, mean, known, labels in zip(

@@ -14,7 +14,7 @@ from evojax_mtl.search.codeepneat_state import Measured
 from evojax_mtl.search.leaf_hyperparameters import OPTIMIZERS
 from evojax_mtl.tasks.dataset import VALIDATION
 from tests.evolution.test_pareto import algorithm_2, algorithm_3
-from tests.search.cases import compiled
+from tests.search.cases import compiled, data_of, entry_of, host
 
 
 @pytest.fixture(scope="module", params=["leaf@architecture", "leaf@images"])
@@ -132,6 +132,8 @@ def test_the_result_is_described_and_drawn(case):
     found = case.search.describe(jax.device_get(state))
     assert found["parameters"] == metrics["parameters"]
     assert found["optimizer"] in OPTIMIZERS
+    best = int(case.search.final_state(state).network.preprocessing)
+    assert found["preprocessing"] == tuple(case.search.ways)[best]
     assert [member["cost"] for member in found["front"]] == [
         member["parameters"] for member in found["front"]
     ]
@@ -151,6 +153,52 @@ def test_the_best_is_measured_as_it_was_kept(case):
     again = jax.jit(case.search.measure)(state, case.rates, data)
     np.testing.assert_allclose(again["score"], metrics["kept"], atol=1e-6)
     assert 0.5 < again["auroc"] <= 1
+
+
+def preprocessing_of(search, whole):
+    return np.asarray(search.table_neat.whole.decode(whole)["preprocessing"])
+
+
+def test_blueprints_carry_the_preprocessing_and_mutate_it(case):
+    search = case.search
+    state, _ = case.run(0, 1)
+    for now in (case.init(), state):
+        whole = now.tables.graphs.whole
+        genes = preprocessing_of(search, whole)
+        assert len(set(genes.tolist())) > 1
+        assembled = now.assembled
+        np.testing.assert_array_equal(
+            assembled.network.preprocessing, genes[assembled.table]
+        )
+    space = search.table_neat.whole
+    mutated = preprocessing_of(search, space.mutate(state.key, whole, 1.0, 0.2))
+    assert (mutated != genes).all()
+    assert set(mutated.tolist()) <= set(range(len(search.ways)))
+
+
+def test_a_fixed_preprocessing_is_that_of_all(case):
+    name = list(case.search.ways)[1]
+    search = other(case, preprocessing=name)
+    space, key = search.table_neat.whole, jax.random.key(1)
+    drawn = space.sample(key, (9,))
+    for whole in (drawn, space.mutate(key, drawn, 1.0, 0.2)):
+        assert not preprocessing_of(search, whole).any()
+    model = search.model(search.no_rows, 0)
+    assert model.preprocessing == search.preprocessing == (name,)
+
+
+@pytest.mark.parametrize("method", ["cm", "cmsr", "cmtr"])
+def test_searches_of_liang_2018_have_none(method):
+    entry, data = entry_of(method), data_of(method).dataset(0)
+    search = entry.load()(entry.configure("tiny"), data)
+    genes = {gene.name for gene in search.table_neat.whole.genes}
+    assert {"learning_rate", "width", "initializer"} <= genes
+    assert not {"preprocessing", "optimizer"} & genes
+    assert not search.model((0,), 0).preprocessing
+    arguments = jax.random.key(0), host(search.hyperparameters()), data
+    found = jax.eval_shape(search.init, *arguments).best.network
+    network = found.chain if method == "cmtr" else found
+    assert network.preprocessing is None
 
 
 def test_operations_as_the_cost(case):
@@ -192,6 +240,9 @@ def test_the_time_that_a_network_takes_as_its_cost(case):
         (("--fewest-units", "99"), "--fewest-units"),
         (("--strategy", "CMA_ES"), "--strategy"),
         (("--search", "hyperparameters", "--modules", "5"), "--modules"),
+        (("--preprocessing", "imagenet"), "--preprocessing"),
+        (("--search", "hyperparameters", "--preprocessing", "x"), "--preprocessing"),
+        (("--tasks", "digits", "--preprocessing", "unit"), "--preprocessing"),
         (("--search", "hyperparameters", "--secondary", "latency"), "--secondary"),
     ],
 )

@@ -1,5 +1,7 @@
 """LEAF's search of hyperparameters, step by step."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.leaf_configs import LEAFHyperparameterConfig
+from evojax_mtl.networks.preprocessing import WORDS
 from evojax_mtl.search.leaf_hyperparameters import (
     ACTIVATIONS,
     OPTIMIZERS,
@@ -22,6 +25,24 @@ PLAIN = {
     "rmsprop": optax.rmsprop,
     "sgd": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
 }
+
+
+def standardized(vectors, there):
+    """Each text by the mean and deviation of what is there."""
+    found = jnp.where(there[..., None], vectors, jnp.nan)
+    mean, deviation = (
+        function(found, (-2, -1), keepdims=True)
+        for function in (jnp.nanmean, jnp.nanstd)
+    )
+    return jnp.nan_to_num((found - mean) / deviation)
+
+
+def unit(vectors, there):
+    """Each word at length 1."""
+    return jnp.nan_to_num(vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True))
+
+
+READ = {"standardized": standardized, "unit": unit}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +63,13 @@ def by_hand(case, individual):
     rate = float(case.rates["learning_rate"]) * genes["learning_rate_factor"]
     transformation = PLAIN[OPTIMIZERS[genes["optimizer"]]](rate)
     key = jax.random.fold_in(jax.random.fold_in(state.key, 0), individual)
-    network = search.network
+    # what the network reads is preprocessed here
+    network = dataclasses.replace(search.network, preprocessing=())
 
     def logits(params, tokens, key, rate):
-        words = data.vectors(tokens), tokens > 0
-        return network.apply(network.units, params, traits, *words, key, rate)
+        there = tokens > 0
+        words = READ[tuple(WORDS)[genes["preprocessing"]]](data.vectors(tokens), there)
+        return network.apply(network.units, params, traits, words, there, key, rate)
 
     def loss(params, batch, key):
         found = optax.softmax_cross_entropy_with_integer_labels(
@@ -81,8 +104,10 @@ def by_hand(case, individual):
 
 def test_an_individual_is_trained_as_its_table_says(case):
     values = case.search.space.decode(case.init().values)
-    others = np.flatnonzero(values["optimizer"] != OPTIMIZERS.index("adam"))
-    individual, state = int(others[0]), case.run(0, 1)[0]
+    others = (values["optimizer"] != OPTIMIZERS.index("adam")) & (
+        values["preprocessing"] != tuple(WORDS).index("none")
+    )
+    individual, state = int(np.flatnonzero(others)[0]), case.run(0, 1)[0]
     _, scores = by_hand(case, individual)
     np.testing.assert_allclose(state.scores[individual], scores, atol=1e-6)
 
@@ -122,6 +147,9 @@ def test_what_is_told_of_the_best(case):
     table = told["hyperparameters"]
     assert table["optimizer"] in OPTIMIZERS
     assert table["activation"] in ACTIVATIONS
+    assert (
+        table["preprocessing"] == tuple(WORDS)[int(state.best.genes["preprocessing"])]
+    )
     assert told["parameters"] == case.search.network.parameters(table["width"])
 
 
@@ -156,6 +184,16 @@ def search_of(**changes):
         **LEAFHyperparameterConfig.presets["tiny"] | changes
     )
     return LEAFHyperparameters(config, data_of("leaf@hyperparameters").dataset(0))
+
+
+def test_a_fixed_preprocessing_is_that_of_all():
+    search, key = search_of(preprocessing="unit"), jax.random.key(0)
+    drawn = search.space.sample(key, (6,))
+    for values in (drawn, search.space.mutate(key, drawn, 1.0, 0.2)):
+        for own in values:
+            genes = jax.device_get(search.space.decode(own))
+            assert search.named(genes)["preprocessing"] == "unit"
+    assert search.network.preprocessing == ("unit",)
 
 
 def test_with_two_objectives_the_smallest_of_equals_survive():

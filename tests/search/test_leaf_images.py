@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from evojax_mtl.errors import UserError
 from evojax_mtl.search.leaf_images import LEAFImages
 from evojax_mtl.tasks.dataset import VALIDATION
+from tests.networks.reference import plain_images
 from tests.search.cases import LABELS, assert_same_bits, compiled
 
 
@@ -22,7 +23,11 @@ def test_fitness_is_the_area_where_an_image_may_have_several_labels(case):
     search, (state, metrics) = case.search, case.run()
     assert search.metrics == ("auroc", "accuracy")
     final = search.final_state(state)
-    model = search.model(state.rows, state.weights)
+    # what the network reads is preprocessed here
+    model = dataclasses.replace(
+        search.model(state.rows, state.weights), preprocessing=()
+    )
+    name = search.preprocessing[int(final.network.preprocessing)]
     batch = case.data.batch_at(VALIDATION, 0, search.counted)
 
     @jax.jit
@@ -30,7 +35,8 @@ def test_fitness_is_the_area_where_an_image_may_have_several_labels(case):
         lists = model.lists(state.network)
         return model.apply(state.params, lists, images, state.key, 0.0)
 
-    logits = np.asarray(outputs(final, batch.images))
+    images = plain_images(name, batch.images).astype(np.float32)
+    logits = np.asarray(outputs(final, images))
     known = np.asarray(batch.mask[0])
     there = np.asarray(batch.labels[0])[known, None] >> np.arange(LABELS) & 1
     area = roc_auc_score(there, logits[0, known, :LABELS])
