@@ -7,9 +7,9 @@ preprocessing, width and scale of random weights. The best network is the result
 was measured, as training it longer did not help.
 
 Where the paper leaves room: words' vectors pass a linear layer first, decoders read the
-mean over time. Words were preprocessed by FastText there, as the data's are here; what
-else may be done to their vectors, ``networks.preprocessing``, is ours. The fitness
-there was the test split's, here it is the validation split's.
+mean over time. Words were preprocessed by FastText there, as those of ``wikidetox`` are
+here; what else may be done to their vectors, ``networks.preprocessing``, is ours. The
+fitness there was the test split's, here it is the validation split's.
 """
 
 from optax import GradientTransformation as Transformation
