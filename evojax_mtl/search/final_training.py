@@ -13,6 +13,9 @@ searches train and measure their best networks in the end (``codeepneat``), alon
 4. the best snapshot is tested, where asked on several augmented copies of each image,
    whose probabilities are averaged.
 
+What ``leaf`` found preprocesses its data as it did when it was found, images after they
+were augmented.
+
 Liang 2018, 4.2: 30,000 iterations, or 120 meta-iterations; for ``cm`` and ``cmsr`` the
 learning rate is a tenth after 10 epochs and again after 20. How often the network is
 measured is not told.

@@ -4,10 +4,11 @@ Shape legend: ``J`` networks of a generation, ``P`` modules or blueprints, ``T``
 ``B`` examples, ``K`` networks that the front has room for.
 
 CoDeepNEAT, see ``codeepneat`` (Algorithm 1): modules of layers and blueprints of
-modules evolve side by side; blueprints carry the network's global hyperparameters.
-Every network is assembled, trained from random weights and measured on the validation
-split. Several tasks share the network; each has soft merges and a last layer of its
-own. ``leaf_texts`` and ``leaf_images`` tell what the layers are.
+modules evolve side by side; blueprints carry the network's global hyperparameters,
+"such as learning rate, training algorithm, and data preprocessing" (3.1). Every network
+is assembled, trained from random weights and measured on the validation split. Several
+tasks share the network; each has soft merges and a last layer of its own.
+``leaf_texts`` and ``leaf_images`` tell what the layers are.
 
 With two objectives the members of each species, modules and blueprints alike, rank by
 successive Pareto fronts of fitness and cost (Algorithms 2 and 3, ``evolution.pareto``),
