@@ -26,6 +26,10 @@ class ResumeOptions:
     out: Path | None = None
     """Branch into this new folder and leave DIR as it is (path)."""
 
+    distributed: str = ""
+    """As that of evojax-mtl run, of as many processes or others (auto or
+    HOST:PORT,PROCESSES,INDEX)."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """``resume DIR [--set FIELD=VALUE ... --out DIR]``; returns the exit status."""
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         command="resume DIR",
         description="Goes on from the last complete checkpoint of a run, to the same "
         "bits as a run that was never interrupted.",
-        flags=["set", "out"],
+        flags=["set", "out", "distributed"],
     )
     if directory is None:
         raise UserError("resume: no run given; usage: evojax-mtl resume DIR")
@@ -46,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     if is_retraining(config):
         if options.set or options.out is not None:
             raise UserError(f"{directory}: a retraining goes on as it was begun")
+        if options.distributed:
+            raise UserError(f"{directory}: a retraining runs in one process")
         if is_network(config):
             return resume_network(folder)
         from evojax_mtl.runs.retrain.launch import resume as resume_retraining
@@ -57,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     changed = _changed(settings, options.set)
     from evojax_mtl.runs.launch import resume
 
-    return resume(folder, changed, options.out)
+    return resume(folder, changed, options.out, options.distributed)
 
 
 def _changed(settings: Settings, words: Sequence[str]) -> Settings:

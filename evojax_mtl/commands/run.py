@@ -48,6 +48,11 @@ class RunOptions:
     (tasks=4), individuals (population=4) or batches (data=4), as the method can; chosen
     to use all cores of a CPU if not given (AXIS=DEVICES)."""
 
+    distributed: str = ""
+    """One run of several processes, each started so: auto where Slurm, Open MPI,
+    Kubernetes or a TPU pod tells them of each other, else where the first listens, how
+    many there are and which this is, from 0 (auto or HOST:PORT,PROCESSES,INDEX)."""
+
     profile: bool = False
     """Time the phases of each generation apart: training, evaluation and what else the
     method has, as metrics (flag)."""
@@ -64,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     settings, out = read(find_method(words.pop(0)), words)
     from evojax_mtl.runs.launch import start
 
-    return start(settings, out)
+    return start(settings, out, scan(words, "--distributed") or "")
 
 
 def read(method: Method, words: Sequence[str]) -> tuple[Settings, Path | None]:

@@ -4,6 +4,8 @@ A checkpoint is a folder ``GENERATION-TICK`` with Orbax's ``state/`` and a
 ``manifest.json``: where the run stood, what shapes the state has, and size and SHA-256
 of every file. It is written under a hidden name and then renamed. ``restore`` takes the
 newest whose files all check, so a damaged one costs the work since the one before.
+
+Several processes each write their part of the arrays, the first of them all else.
 """
 
 import hashlib
@@ -24,6 +26,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import SingleDeviceSharding
 
 from evojax_mtl.errors import UserError
+from evojax_mtl.runs import processes
 from evojax_mtl.runs.folder import warn, write_atomically
 
 KEEP = 3
@@ -121,35 +124,56 @@ class Checkpoints:
         begin = time.monotonic()
         name = f"{position.generation:08}-{position.tick:08}"
         partial = self.path / f".partial-{name}"
-        try:
+
+        def empty():
             self._remove(partial)
-            self.path.mkdir(parents=True, exist_ok=True)
-            partial.mkdir()
+            partial.mkdir(parents=True)
+
+        def arrays():
             with ocp.Context(array_options=_WHOLE):
                 _save(str((partial / "state").absolute()), _leaves(state))
-            files = sorted(p for p in partial.rglob("*") if p.is_file())
-            manifest = {
-                "position": asdict(position),
-                "static": static,
-                "leaves": _shapes(state),
-                "files": {
-                    str(p.relative_to(partial)): [p.stat().st_size, _digest(p)]
-                    for p in files
-                },
-            }
-            write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=1))
-            self._remove(self.path / name)
-            partial.rename(self.path / name)
-        except (OSError, ValueError, RuntimeError) as error:
-            # Full disks reach here as OSError or, from TensorStore, ValueError.
+
+        def complete():
+            self._complete(partial, name, state, position, static)
+
+        first = processes.is_first()
+        for step in (empty, arrays, complete):
+            reason = _attempt(step) if first or step is arrays else ""
+            if processes.most(bool(reason)):
+                break
+        else:
+            self.cost = time.monotonic() - begin
+            return True
+        if first:
             self._remove(partial)
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason:
             warn(f"checkpoint {name} could not be written, going on: {reason}")
-            return False
+        return False
+
+    def _complete(
+        self,
+        partial: Path,
+        name: str,
+        state: Any,
+        position: Position,
+        static: dict[str, Any],
+    ) -> None:
+        """Gives a checkpoint its manifest and its name, and drops the oldest."""
+        files = sorted(p for p in partial.rglob("*") if p.is_file())
+        manifest = {
+            "position": asdict(position),
+            "static": static,
+            "leaves": _shapes(state),
+            "files": {
+                str(p.relative_to(partial)): [p.stat().st_size, _digest(p)]
+                for p in files
+            },
+        }
+        write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=1))
+        self._remove(self.path / name)
+        partial.rename(self.path / name)
         for old in self.names()[:-KEEP]:
             self._remove(self.path / old)
-        self.cost = time.monotonic() - begin
-        return True
 
     def restore(
         self, template: Callable[[dict[str, Any]], Any]
@@ -169,7 +193,7 @@ class Checkpoints:
         for folder, manifest in self._whole():
             abstract = template(manifest["static"])
             _check_shapes(folder, manifest["leaves"], _shapes(abstract))
-            device = SingleDeviceSharding(jax.devices()[0])
+            device = SingleDeviceSharding(jax.local_devices()[0])
             placed = {
                 path: jax.ShapeDtypeStruct(
                     x.shape, x.dtype, sharding=x.sharding or device
@@ -189,7 +213,7 @@ class Checkpoints:
         Returns:
           None if there is no complete checkpoint.
         """
-        device = SingleDeviceSharding(jax.devices()[0])
+        device = SingleDeviceSharding(jax.local_devices()[0])
         for folder, manifest in self._whole():
             wanted = {
                 path: jax.ShapeDtypeStruct(*_shape_of(told), sharding=device)
@@ -241,6 +265,16 @@ class Checkpoints:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _attempt(step: Callable[[], None]) -> str:
+    """Why a step could not be done; empty if it was."""
+    try:
+        step()
+    except (OSError, ValueError, RuntimeError) as error:
+        # Full disks reach here as OSError or, from TensorStore, ValueError.
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
+
+
 def _check_shapes(folder: Path, stored: dict[str, str], wanted: dict[str, str]) -> None:
     for path in sorted(stored.keys() | wanted.keys()):
         if stored.get(path) != wanted.get(path):
@@ -257,7 +291,7 @@ def _rebuild(abstract: Any, loaded: dict[str, Any]) -> Any:
     for path, x in flat:
         array = loaded.get(jax.tree_util.keystr(path))
         if array is None:
-            array = jax.device_put(np.zeros(x.shape, x.dtype), x.sharding)
+            array = processes.placed(np.zeros(x.shape, x.dtype), x.sharding)
         leaves.append(_unplaced(array) if x.sharding is None else array)
     return jax.tree.unflatten(structure, leaves)
 

@@ -1,13 +1,15 @@
 """Devices, and how a run spreads over them.
 
 XLA runs most operations of a CPU program on one core. So every core becomes a device,
-and a run spreads its searches, or the tasks of its one search, over them.
+and a run spreads its searches, or the tasks of its one search, over them. Of several
+processes all have a part of the work, as many devices each.
 """
 
 import math
 import os
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from evojax_mtl.errors import UserError
@@ -55,7 +57,8 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
 
     Unasked, a run on CPU spreads over as many cores as divide its work, at most 8: its
     searches if it has several, otherwise its tasks or its batches, as the method can.
-    On accelerators it takes one.
+    On accelerators it takes one. In several processes it takes as many devices of each
+    as it can, of whatever kind.
 
     Raises:
       UserError: for a mesh that the devices or the work do not allow.
@@ -67,10 +70,13 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
         config = settings.config
         work["data"] = math.gcd(config.batch, config.evaluation_batch)
     if not settings.mesh:
-        if jax.default_backend() != "cpu" or jax.process_count() > 1:
-            return {}
         alone = next((a for a in ("tasks", "data") if a in axes), "population")
         axis = "population" if sweep else alone
+        if jax.process_count() > 1:
+            any_count = axis == "population" in axes and not sweep
+            return {axis: _across(axis, 0 if any_count else work[axis])}
+        if jax.default_backend() != "cpu":
+            return {}
         count = divisor(work[axis], min(_MOST, jax.device_count()))
         return {axis: count} if count > 1 else {}
     for name, count in settings.mesh.items():
@@ -90,7 +96,26 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
             f"--mesh: found {min(within)} in a sweep, must be population: its searches "
             "are spread, each stays on one device"
         )
+    devices, processes = math.prod(settings.mesh.values()), jax.process_count()
+    if devices % processes:
+        raise UserError(
+            f"--mesh: found {devices} devices, must be a multiple of the number of "
+            f"processes, {processes}"
+        )
     return settings.mesh
+
+
+def _across(axis: str, work: int) -> int:
+    """As many devices of each process as divide ``work``."""
+    processes = jax.process_count()
+    whole = range(processes, jax.device_count() + 1, processes)
+    fitting = [count for count in whole if work % count == 0]
+    if not fitting:
+        raise UserError(
+            f"--distributed: found {processes} processes, must divide {_WORK[axis]}, "
+            f"{work}"
+        )
+    return max(fitting)
 
 
 def make_mesh(axes: dict[str, int]) -> Mesh | None:
@@ -99,4 +124,10 @@ def make_mesh(axes: dict[str, int]) -> Mesh | None:
     if not used:
         return None
     kinds = (AxisType.Auto,) * len(used)
-    return jax.make_mesh(tuple(used.values()), tuple(used), kinds)
+    sides, processes = tuple(used.values()), jax.process_count()
+    each = math.prod(sides) // processes
+    if processes == 1 or each == jax.local_device_count():
+        return jax.make_mesh(sides, tuple(used), kinds)
+    # the first devices of every process
+    taken = np.array(jax.devices()).reshape(processes, -1)[:, :each]
+    return Mesh(taken.reshape(sides), tuple(used), kinds)

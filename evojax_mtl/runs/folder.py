@@ -52,11 +52,13 @@ class RunFolder:
 
     Attributes:
       path: the folder.
+      writes: whether anything is written; of several processes the first alone does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         """The folder at ``path``, which need not exist yet."""
         self.path = path
+        self.writes = writes
 
     @property
     def checkpoints(self) -> Path:
@@ -124,11 +126,15 @@ class RunFolder:
 
     def write(self, name: str, value: dict[str, Any]) -> None:
         """A JSON file of the folder, whole or not at all."""
+        if not self.writes:
+            return
         text = json.dumps(jsonable(value), indent=1, allow_nan=False)
         write_atomically(self.path / name, text + "\n")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """One more line of ``metrics.jsonl``; a full disk costs the line only."""
+        if not self.writes:
+            return
         text = json.dumps(jsonable(line), allow_nan=False)
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
@@ -163,9 +169,9 @@ class RunFolder:
 
     def keep_lines(self, lines: list[dict[str, Any]]) -> None:
         """Makes these the lines of ``metrics.jsonl``."""
-        write_atomically(
-            self.metrics, "".join(json.dumps(line) + "\n" for line in lines)
-        )
+        if self.writes:
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            write_atomically(self.metrics, text)
 
     def branch(self, path: Path, config: dict[str, Any]) -> "RunFolder":
         """A copy of this run in a new folder, with another ``config.json``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from evojax_mtl.errors import UserError
 from evojax_mtl.evaluation.table_knowledge import Tables
-from evojax_mtl.runs import provenance
+from evojax_mtl.runs import processes, provenance
 from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_cache
 from evojax_mtl.runs.devices import choose_mesh, make_mesh, use_cores
@@ -24,8 +24,13 @@ from evojax_mtl.tasks.streaming import task_data
 from evojax_mtl.tasks.text_dataset import ResidentTexts
 
 
-def start(settings: Settings, out: Path | None) -> int:
+def start(settings: Settings, out: Path | None, distributed: str = "") -> int:
     """A new run in ``out`` (a fresh folder under ``runs/`` if None).
+
+    Args:
+      settings: what to run.
+      out: its folder.
+      distributed: see ``processes.join``.
 
     Returns:
       Exit status: 0, or 128 plus the number of the signal that ended it.
@@ -33,10 +38,11 @@ def start(settings: Settings, out: Path | None) -> int:
     Raises:
       UserError: for tasks that cannot be loaded or a folder that holds a run.
     """
+    use_cores()
+    processes.join(distributed)
     if out is not None:
         RunFolder.check_free(out)
     began = time.monotonic()
-    use_cores()
     kind = settings.form.data
     tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
     settings = dataclasses.replace(settings, mesh=choose_mesh(settings, len(tasks)))
@@ -52,8 +58,16 @@ def start(settings: Settings, out: Path | None) -> int:
     return _run(settings, tasks, path, create, begin, began)
 
 
-def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
+def resume(
+    folder: RunFolder, settings: Settings, out: Path | None, distributed: str = ""
+) -> int:
     """Goes on with a run, in its folder or branched into ``out``.
+
+    Args:
+      folder: the run's.
+      settings: its settings, or changed ones.
+      out: a new folder; None: that of the run.
+      distributed: see ``processes.join``; the processes may be others than before.
 
     Returns:
       Exit status, as ``start``.
@@ -61,6 +75,8 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
     Raises:
       UserError: if the checkpoint does not fit the tasks or the settings.
     """
+    use_cores(math.prod(settings.mesh.values()))
+    processes.join(distributed)
     if out is not None:
         RunFolder.check_free(out)
     done = Checkpoints(folder.checkpoints).generation()
@@ -70,10 +86,11 @@ def resume(folder: RunFolder, settings: Settings, out: Path | None) -> int:
             f"{done}, which the run has already done"
         )
     began = time.monotonic()
-    use_cores(math.prod(settings.mesh.values()))
     kind = settings.form.data
     tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
-    choose_mesh(settings, len(tasks))
+    mesh = choose_mesh(settings, len(tasks))
+    if processes.several():
+        settings = dataclasses.replace(settings, mesh=mesh)
 
     def create() -> RunFolder:
         return folder if out is None else folder.branch(out, settings.to_json())
@@ -182,10 +199,21 @@ def _run(
     facts = announce(settings.seed, path)
     with Interrupt() as interrupt, CompilationCounter() as counter:
         program = build(settings, tasks)
+        folder = _created(path, create)
         runner = Runner(
-            program, settings, create(), tasks, counter, interrupt, facts, began
+            program, settings, folder, tasks, counter, interrupt, facts, began
         )
         return begin(runner)
+
+
+def _created(path: Path, create: Callable[[], RunFolder]) -> RunFolder:
+    """The run's folder: the first process makes it when all have looked."""
+    if not processes.several():
+        return create()
+    processes.most(0)
+    folder = create() if processes.is_first() else RunFolder(path, writes=False)
+    processes.most(0)
+    return folder
 
 
 def announce(seed: int, path: Path) -> dict[str, Any]:

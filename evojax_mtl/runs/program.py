@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from evojax_mtl.compiling import BRIEF, HASTY, Options, on_cpu
+from evojax_mtl.runs import processes
 from evojax_mtl.search.protocol import Search
 from evojax_mtl.tasks.dataset import TEST
 from evojax_mtl.tasks.streaming import TaskData
@@ -109,7 +110,7 @@ class Program:
             spread = POPULATION if self.batched else EVERYWHERE
             self._searches = NamedSharding(mesh, spread)
             rates = self._searches if swept else self._everywhere
-            self._hyperparameters = jax.device_put(self._hyperparameters, rates)
+            self._hyperparameters = processes.placed(self._hyperparameters, rates)
             if not self.batched:
                 self._own = getattr(search, "specs", None)
         self.data = self._place(task_data.dataset(0))
@@ -128,7 +129,11 @@ class Program:
             out_shardings=None if self._own else self._searches,
         )
         self._test = _Prepared(self._map(_measured(search), swept, extra=1), BRIEF)
-        self._take = _Prepared(lambda s, i: jax.tree.map(lambda x: x[i], s), HASTY)
+        self._take = _Prepared(
+            lambda s, i: jax.tree.map(lambda x: x[i], s),
+            HASTY,
+            out_shardings=self._everywhere if processes.several() else None,
+        )
 
     def _map(
         self, function: Callable[..., Any], swept: bool, extra: int = 1
@@ -152,7 +157,9 @@ class Program:
         )
 
     def _place(self, data: Any) -> Any:
-        return data if self._mesh is None else jax.device_put(data, self._everywhere)
+        if self._mesh is None:
+            return data
+        return processes.placed(data, self._everywhere)
 
     def load(self, generation: int) -> None:
         """Brings the data of a generation (counted from 0) to the devices."""
@@ -183,7 +190,10 @@ class Program:
             self._task_data.dataset(1)
 
     def advance(self, state: Any, start: int, stop: int) -> tuple[Any, dict[str, Any]]:
-        """Runs ticks ``start`` to ``stop`` of the generation; ``state`` is used up."""
+        """Runs ticks ``start`` to ``stop`` of the generation; ``state`` is used up.
+
+        The metrics stay on the devices, for ``processes.fetched``.
+        """
         state, metrics = self._advance(
             state, self._hyperparameters, self.data, np.int32(start), np.int32(stop)
         )
@@ -199,26 +209,33 @@ class Program:
         Those are ``()`` or ``(P,)``.
         """
         view = self.data.only(split)
-        return jax.device_get(self._test(state, self._hyperparameters, view))
+        return processes.fetched(self._test(state, self._hyperparameters, view))
 
     def grow(self, state: Any) -> Any:
         """The state with room for the next generation, placed as before."""
-        grown = self.search.grow(state)
-        if grown is state or self._mesh is None:
+        seen = self._seen(state)
+        grown = self.search.grow(seen)
+        if grown is seen:
+            return state
+        if self._mesh is None:
             return grown
-        return jax.device_put(grown, self._shardings(grown))
+        return processes.placed(grown, self._shardings(grown))
+
+    def _seen(self, state: Any) -> Any:
+        """The state as its search can read it on the host."""
+        return processes.remote(state) if processes.several() else state
 
     def finished(self, state: Any) -> bool:
         """Whether the search has ended before its last generation."""
         finished = getattr(self.search, "finished", None)
-        return finished is not None and finished(state)
+        return finished is not None and finished(self._seen(state))
 
     def members(self, state: Any) -> list[Any]:
         """The state of each search, on the host."""
         if not self.batched:
-            return [jax.device_get(state)]
+            return [processes.fetched(state)]
         taken = (self._take(state, np.int32(i)) for i in range(self.population))
-        return [jax.device_get(member) for member in taken]
+        return [processes.fetched(member) for member in taken]
 
     def static(self, state: Any) -> dict[str, Any]:
         """Capacities of the state, for ``template``."""

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 
-from evojax_mtl.runs import provenance, summary
+from evojax_mtl.runs import processes, provenance, summary
 from evojax_mtl.runs.checkpoints import Checkpoints, Position
 from evojax_mtl.runs.compilation import CompilationCounter
 from evojax_mtl.runs.folder import RunFolder, warn
 from evojax_mtl.runs.program import Program
 from evojax_mtl.runs.progress import Progress
 from evojax_mtl.runs.settings import Settings
-from evojax_mtl.runs.signals import Interrupt
+from evojax_mtl.runs.signals import Interrupt, exit_status
 from evojax_mtl.tasks.dataset import TEST, VALIDATION
 from evojax_mtl.tasks.tabular import TableTask
 from evojax_mtl.tasks.task import Task
@@ -89,6 +88,7 @@ class Runner:
         self._parameters: int | None = None
         self._best = -np.inf
         self._pacer = Pacer()
+        self._signal = 0
 
     def start(self) -> int:
         """A new run; returns the exit status."""
@@ -112,7 +112,7 @@ class Runner:
         generations, ticks = self.settings.config.generations, self.program.ticks
         with Progress(generations, ticks) as progress:
             while not (over := self._over(state, position)):
-                if self.interrupt.signal:
+                if self._stopped():
                     break
                 state, position = self._generation(state, position, progress)
         if not over:
@@ -124,7 +124,7 @@ class Runner:
                 f"go on with: evojax-mtl resume {self.folder.path}",
                 flush=True,
             )
-            return self.interrupt.status
+            return exit_status(self._signal)
         if position.generation < generations:
             print(
                 f"ended after generation {position.generation} of {generations}: "
@@ -134,6 +134,11 @@ class Runner:
             self._save(state, position)
         self._finish(state, position)
         return 0
+
+    def _stopped(self) -> bool:
+        """Whether this or another process got a signal."""
+        self._signal = processes.most(self.interrupt.signal)
+        return self._signal > 0
 
     def _over(self, state: Any, position: Position) -> bool:
         """Whether no generation is left, or the search ended before its last one."""
@@ -156,6 +161,7 @@ class Runner:
         while tick < ticks:
             phase, end = self._phase(tick)
             stop, compiled = self._pacer.stop(tick, end), self.counter.requests
+            stop = processes.most(stop)
             block = time.monotonic()
             state, metrics = self.program.advance(state, tick, stop)
             seconds, length = time.monotonic() - block, stop - tick
@@ -167,12 +173,12 @@ class Runner:
             if tick == ticks:
                 break
             position = replace(position, tick=tick)
-            if self.interrupt.signal:
+            if self._stopped():
                 return state, position
-            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            if processes.most(time.monotonic() - self._saved > CHECKPOINT_SECONDS):
                 self._save(state, position)
         position = replace(position, generation=generation + 1, tick=0)
-        metrics = jax.device_get(metrics)
+        metrics = processes.fetched(metrics)
         if self.settings.profile:
             metrics |= {f"{name}_seconds": spent for name, spent in profile.items()}
         line = self._record(generation + 1, metrics, time.monotonic() - begin)
@@ -195,7 +201,8 @@ class Runner:
         """After a generation: at the end, in time, or where it costs under 10 %."""
         since = time.monotonic() - self._saved
         last = position.generation == self.settings.config.generations
-        return last or since > min(CHECKPOINT_SECONDS, 10 * self.checkpoints.cost)
+        due = last or since > min(CHECKPOINT_SECONDS, 10 * self.checkpoints.cost)
+        return bool(processes.most(due))
 
     def _save(self, state: Any, position: Position) -> None:
         position = replace(position, wall_seconds=self._wall())
@@ -228,6 +235,8 @@ class Runner:
         self._parameters = described[0].get("parameters")
         self.folder.write("best.json", summary.best(self.settings, described))
         result = self._summarise("completed", position, test, measured)
+        if not processes.is_first():
+            return
         from evojax_mtl.runs.report import write_report
 
         try:

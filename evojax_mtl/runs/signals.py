@@ -10,6 +10,11 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def exit_status(number: int) -> int:
+    """By shell custom: 130 for SIGINT, 143 for SIGTERM."""
+    return 128 + number
+
+
 class Interrupt:
     """Notes the first signal while entered as a context (main thread only).
 
@@ -24,11 +29,6 @@ class Interrupt:
     def __init__(self) -> None:
         """Takes no signal until entered."""
         self.signal = 0
-
-    @property
-    def status(self) -> int:
-        """Exit status by shell custom: 130 for SIGINT, 143 for SIGTERM."""
-        return 128 + self.signal
 
     def __enter__(self) -> "Interrupt":
         """Takes the signals over."""
@@ -54,7 +54,7 @@ class Interrupt:
                 if data[0] not in SIGNALS:
                     continue
                 if self.signal:
-                    os._exit(128 + data[0])
+                    os._exit(exit_status(data[0]))
                 self.signal = data[0]
                 print(
                     "evojax-mtl: stopping after the current block; "

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import PartitionSpec as P
 
 from evojax_mtl import methods
 from evojax_mtl.configs import RoutedConfig, option
@@ -35,14 +36,21 @@ class FakeState:
     weights: Any  # (T, capacity)
     empty: Any  # (T, 0)
     loss: Any
+    own: Any  # (devices, 2), spread over them
     capacity: int = struct.field(pytree_node=False)
 
 
 class Fake:
     method = "fake"
 
-    def __init__(self, config, data):
+    def __init__(self, config, data, mesh=None):
         self.config = config
+        self.devices = 1 if mesh is None else mesh.size
+
+    def specs(self, state):
+        own = [field == "own" for field in vars(state) if field != "capacity"]
+        parts = [P("population") if spread else P() for spread in own]
+        return jax.tree.unflatten(jax.tree.structure(state), parts)
 
     def hyperparameters(self):
         return {"learning_rate": self.config.learning_rate}
@@ -54,6 +62,7 @@ class Fake:
             weights=jnp.zeros((tasks, capacity)),
             empty=jnp.zeros((tasks, 0)),
             loss=jnp.full(tasks, 1.0),  # weakly typed, as careless code leaves it
+            own=jnp.zeros((self.devices, 2)),
             capacity=capacity,
         )
 
@@ -78,7 +87,9 @@ class Fake:
             busy = jax.lax.fori_loop(0, work, lambda i, x: jnp.tanh(x @ square), square)
             step = hyperparameters["learning_rate"] * (1 - state.weights + noise)
             weights = state.weights + step + 1e-30 * busy.sum()
-            return state.replace(weights=weights, loss=jnp.square(1 - weights).mean(-1))
+            own = state.own + jnp.arange(self.devices)[:, None]
+            loss = jnp.square(1 - weights).mean(-1)
+            return state.replace(weights=weights, loss=loss, own=own)
 
         state = jax.lax.fori_loop(start, stop, tick, state)
         last = stop == self.ticks(data)
@@ -122,6 +133,7 @@ class Fake:
         return {
             "parameters": int(np.asarray(state.weights).size),
             "weights": np.asarray(state.weights).tolist(),
+            "own": np.asarray(state.own).tolist(),
             "networks": [network(f"task{t}", t) for t in range(len(state.weights))],
         }
 
@@ -162,5 +174,6 @@ def install():
         status="tests only",
         config=FakeConfig,
         factory="tests.runs.fake:Fake",
+        mesh_axes=("population",),
     )
     sources.load_tasks = fake_tasks

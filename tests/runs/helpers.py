@@ -53,10 +53,6 @@ class StopAfter(Interrupt):
         type(self).looks += 1
         return self.number if self.looks > self.limit else 0
 
-    @property
-    def status(self):
-        return 128 + self.number
-
 
 def summary(folder):
     return json.loads((folder / "summary.json").read_text())

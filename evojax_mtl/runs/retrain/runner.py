@@ -19,7 +19,7 @@ from evojax_mtl.runs.retrain.plan import Plan
 from evojax_mtl.runs.retrain.result import result
 from evojax_mtl.runs.retrain.settings import RetrainSettings
 from evojax_mtl.runs.runner import CHECKPOINT_SECONDS, Pacer
-from evojax_mtl.runs.signals import Interrupt
+from evojax_mtl.runs.signals import Interrupt, exit_status
 
 
 @dataclass
@@ -262,7 +262,7 @@ class RetrainRunner:
             f"go on with: evojax-mtl retrain --resume {self.folder.path}",
             flush=True,
         )
-        return self.interrupt.status
+        return exit_status(self.interrupt.signal)
 
     def _wall(self) -> float:
         return self._before + time.monotonic() - self._began
