@@ -131,15 +131,6 @@ def _gather(buffer: Array, weights: Array, schedule: Schedule, node: Array) -> A
     return jax.lax.fori_loop(1, at(schedule.edges, node), add, first)
 
 
-def _drop(y: Array, seed: Array, threshold: Array) -> Array:
-    return jax.lax.cond(
-        threshold < LEVELS,
-        lambda y: seeded_dropout(seed, y, threshold),
-        lambda y: y,
-        y,
-    )
-
-
 def _drops(plan: Plan, operation: Array) -> Array:
     return at(jnp.array([o.drops for o in plan.operations]), operation)
 
@@ -163,7 +154,12 @@ def forward(
         if not plan.train:
             return y
         drops = _drops(plan, at(schedule.operation, node))
-        return _drop(y, at(seeds, node), jnp.where(drops, threshold, LEVELS))
+        own = jnp.where(drops, threshold, LEVELS)
+        # no branch for nodes that drop nothing: where two devices of a CPU run
+        # networks at once, results behind one differed from call to call. Without the
+        # barrier the operation and the mask are one loop, which takes longer
+        y = jax.lax.optimization_barrier(y)
+        return seeded_dropout(at(seeds, node), y, own)
 
     for r, (height, width) in enumerate(map_sizes(plan, inputs)):
         shape = (plan.capacities[r], batch, height, width, plan.channels)

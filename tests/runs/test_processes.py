@@ -80,7 +80,7 @@ def test_signal_to_one_stops_all_and_one_process_goes_on(whole, tmp_path):
     processes = two("run", "fake", "--scale", "tiny", *words)
     file = out / "metrics.jsonl"
     wait_for(
-        lambda: file.exists() and len(metrics(out)) > 1 or processes[0].poll(), 120
+        lambda: (file.exists() and len(metrics(out)) > 1) or processes[0].poll(), 120
     )
     processes[1].send_signal(signal.SIGTERM)
     (first, errors), _ = ended(processes)
