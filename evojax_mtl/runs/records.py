@@ -20,6 +20,9 @@ _COSTS = {
     "latency": "microseconds of one example",
 }
 
+_GLOBAL = ("learning_rate_factor", "optimizer", "preprocessing", "initializer")
+"""Hyperparameters of a whole network, as methods name them in ``best.json``."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -139,8 +142,18 @@ class Record:
     @property
     def networks(self) -> list[dict[str, Any]]:
         """The networks found, of the first search where there are several."""
-        first = self.best.get("searches", [self.best])[0]
-        return first.get("networks", [])
+        return self._first.get("networks", [])
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What a method found beside architectures, of the first search likewise."""
+        first = self._first
+        own = {name: first[name] for name in _GLOBAL if name in first}
+        return own | first.get("hyperparameters", {})
+
+    @property
+    def _first(self) -> dict[str, Any]:
+        return self.best.get("searches", [self.best])[0]
 
 
 def read_records(paths: Sequence[Path]) -> list[Record]:

@@ -83,6 +83,7 @@ def _one(record: Record) -> list[str]:
         sections.task_table([record]),
         sections.routings(record, "Routings found"),
         sections.modules(record),
+        sections.hyperparameters(record),
         sections.settings(record),
     ]
 

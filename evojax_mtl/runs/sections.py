@@ -293,6 +293,18 @@ def modules(record: Record) -> str:
     )
 
 
+def hyperparameters(record: Record) -> str:
+    """Learning rate and whatever else was found beside architectures."""
+    found = record.hyperparameters
+    if not found:
+        return ""
+    shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in found.items()}
+    return (
+        "<h2>Hyperparameters found</h2>"
+        f'<div class="columns"><div class="card">{_pairs(shown)}</div></div>'
+    )
+
+
 def _size(network: dict[str, Any]) -> str:
     if "parameters" in network:
         return f"{network['parameters']:,} parameters"

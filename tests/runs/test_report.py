@@ -156,6 +156,22 @@ def test_report_draws_the_modules_that_networks_are_made_of(two_runs):
         assert words in text
 
 
+def test_report_tells_the_hyperparameters_found(two_runs):
+    path = two_runs[1] / "best.json"
+    best = json.loads(path.read_text())
+    best["searches"][0] |= {"learning_rate_factor": 2.41234, "optimizer": "<adam>"}
+    path.write_text(json.dumps(best))
+    assert main(["report", str(two_runs[1])]) == 0
+    text = (two_runs[1] / "report.html").read_text()
+    Page(text)
+    table = text.split("Hyperparameters found")[1].split("</table>")[0]
+    for words in ("learning rate factor", ">2.41<", "&lt;adam&gt;"):
+        assert words in table
+    assert main(["report", str(two_runs[0])]) == 0
+    text = (two_runs[0] / "report.html").read_text()
+    assert "Hyperparameters found" not in text
+
+
 def test_layout_keeps_direction_and_distance():
     nodes = list(range(12))
     edges = [(i, j) for i in nodes for j in nodes if i < j and (i * j) % 3 != 1]
