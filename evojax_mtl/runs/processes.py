@@ -56,6 +56,11 @@ def join(how: str) -> None:
             jax.distributed.initialize(told["address"], count, index)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
+        if told is None:
+            reason = (
+                "found auto, must be HOST:PORT,PROCESSES,INDEX where nothing tells the "
+                f"processes of each other: {reason}"
+            )
         raise UserError(f"--distributed: {reason}") from None
     if not is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

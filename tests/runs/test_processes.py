@@ -138,3 +138,9 @@ def test_form_of_the_option(tmp_path, capfd, fake_method):
         )
     assert main([*words, "--distributed", "host:1,2,2"]) == 2
     assert "found process 2, must be below their number, 2" in capfd.readouterr().err
+    process = command(*words, "--distributed", "auto")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.startswith(
+        "evojax-mtl: error: --distributed: found auto, must be HOST:PORT,PROCESSES,"
+    )
