@@ -37,6 +37,8 @@ _save: Callable[[str, Any], None] = ocp.save
 _WHOLE = ocp.options.ArrayOptions(
     saving=ocp.options.ArrayOptions.Saving(use_replica_parallel=False)
 )
+# How long a process waits for another's part, which may have failed (seconds).
+_PATIENCE = ocp.options.AsyncOptions(timeout_secs=300)
 _load: Callable[[str, Any], Any] = ocp.load
 _SOME = ocp.options.PyTreeOptions(
     loading=ocp.options.PyTreeOptions.Loading(partial_load=True)
@@ -130,7 +132,7 @@ class Checkpoints:
             partial.mkdir(parents=True)
 
         def arrays():
-            with ocp.Context(array_options=_WHOLE):
+            with ocp.Context(array_options=_WHOLE, async_options=_PATIENCE):
                 _save(str((partial / "state").absolute()), _leaves(state))
 
         def complete():
@@ -142,6 +144,8 @@ class Checkpoints:
             if processes.most(bool(reason)):
                 break
         else:
+            for old in self.names()[:-KEEP] if first else ():
+                self._remove(self.path / old)
             self.cost = time.monotonic() - begin
             return True
         if first:
@@ -158,7 +162,7 @@ class Checkpoints:
         position: Position,
         static: dict[str, Any],
     ) -> None:
-        """Gives a checkpoint its manifest and its name, and drops the oldest."""
+        """Gives a checkpoint its manifest and its name."""
         files = sorted(p for p in partial.rglob("*") if p.is_file())
         manifest = {
             "position": asdict(position),
@@ -172,8 +176,6 @@ class Checkpoints:
         write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=1))
         self._remove(self.path / name)
         partial.rename(self.path / name)
-        for old in self.names()[:-KEEP]:
-            self._remove(self.path / old)
 
     def restore(
         self, template: Callable[[dict[str, Any]], Any]

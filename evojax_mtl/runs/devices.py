@@ -5,6 +5,7 @@ and a run spreads its searches, or the tasks of its one search, over them. Of se
 processes all have a part of the work, as many devices each.
 """
 
+import dataclasses
 import math
 import os
 
@@ -58,7 +59,7 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
     Unasked, a run on CPU spreads over as many cores as divide its work, at most 8: its
     searches if it has several, otherwise its tasks or its batches, as the method can.
     On accelerators it takes one. In several processes it takes as many devices of each
-    as it can, of whatever kind.
+    as divide its work, of whatever kind, on CPU at most 8.
 
     Raises:
       UserError: for a mesh that the devices or the work do not allow.
@@ -105,10 +106,34 @@ def choose_mesh(settings: Settings, tasks: int) -> dict[str, int]:
     return settings.mesh
 
 
+def resumed_mesh(settings: Settings, tasks: int) -> dict[str, int]:
+    """The axes of a resumed run's mesh: as before, or where that does not fit chosen.
+
+    Raises:
+      UserError: for a run whose state has a network for each device, if it cannot have
+        as many.
+    """
+    processes = jax.process_count()
+    begun = math.prod(settings.mesh.values())
+    if settings.population == 1 and hasattr(settings.factory(), "specs"):
+        if begun % processes:
+            raise UserError(
+                f"--distributed: found {processes} processes, must divide the number "
+                f"of devices that the run was begun on, {begun}: its state has a "
+                "network for each"
+            )
+        return choose_mesh(settings, tasks) if settings.mesh else {}
+    if begun % processes == 0 and begun <= jax.device_count():
+        return choose_mesh(settings, tasks) if settings.mesh else {}
+    return choose_mesh(dataclasses.replace(settings, mesh={}), tasks)
+
+
 def _across(axis: str, work: int) -> int:
     """As many devices of each process as divide ``work``."""
-    processes = jax.process_count()
-    whole = range(processes, jax.device_count() + 1, processes)
+    processes, most = jax.process_count(), jax.local_device_count()
+    if jax.default_backend() == "cpu":
+        most = min(most, _MOST)
+    whole = range(processes, processes * most + 1, processes)
     fitting = [count for count in whole if work % count == 0]
     if not fitting:
         raise UserError(

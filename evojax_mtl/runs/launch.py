@@ -12,7 +12,7 @@ from evojax_mtl.evaluation.table_knowledge import Tables
 from evojax_mtl.runs import processes, provenance
 from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.compilation import CompilationCounter, enable_persistent_cache
-from evojax_mtl.runs.devices import choose_mesh, make_mesh, use_cores
+from evojax_mtl.runs.devices import choose_mesh, make_mesh, resumed_mesh, use_cores
 from evojax_mtl.runs.folder import RunFolder, fresh_folder, warn
 from evojax_mtl.runs.program import Program
 from evojax_mtl.runs.runner import Runner
@@ -47,7 +47,7 @@ def start(settings: Settings, out: Path | None, distributed: str = "") -> int:
     tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
     settings = dataclasses.replace(settings, mesh=choose_mesh(settings, len(tasks)))
     name = f"{settings.method}-{settings.scale}-seed{settings.seed}"
-    path = out or fresh_folder(name)
+    path = out or Path(processes.of_first(str(fresh_folder(name))))
 
     def begin(runner: Runner) -> int:
         return runner.start()
@@ -88,9 +88,7 @@ def resume(
     began = time.monotonic()
     kind = settings.form.data
     tasks = load(settings.tasks, settings.data_dir, settings.config, kind)
-    mesh = choose_mesh(settings, len(tasks))
-    if processes.several():
-        settings = dataclasses.replace(settings, mesh=mesh)
+    settings = dataclasses.replace(settings, mesh=resumed_mesh(settings, len(tasks)))
 
     def create() -> RunFolder:
         return folder if out is None else folder.branch(out, settings.to_json())
@@ -211,8 +209,17 @@ def _created(path: Path, create: Callable[[], RunFolder]) -> RunFolder:
     if not processes.several():
         return create()
     processes.most(0)
-    folder = create() if processes.is_first() else RunFolder(path, writes=False)
-    processes.most(0)
+    folder, error = RunFolder(path, writes=False), None
+    if processes.is_first():
+        try:
+            folder = create()
+        except (UserError, OSError) as caught:
+            error = caught
+    failed = processes.most(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise UserError("--out: the first process could not make the run's folder")
     return folder
 
 

@@ -20,6 +20,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from evojax_mtl.errors import UserError
 
+_PATIENCE = 30
+"""Wait at the end for processes that may have died (seconds)."""
+
+_LONGEST = 4096
+"""Of a path (bytes)."""
+
 _FORM = re.compile(r"(?P<address>[^,]+:\d+),(?P<count>\d+),(?P<index>\d+)")
 
 
@@ -34,10 +40,13 @@ def join(how: str) -> None:
         listens, how many there are, and which this is, from 0. Empty: nothing is done.
 
     Raises:
-      UserError: for another form, or where nothing tells the processes of each other.
+      UserError: for another form, where nothing tells the processes of each other, or
+        for processes of unequally many devices.
     """
     if not how:
         return
+    # JAX's own notice of SIGTERM would keep the process alive before ``Interrupt``
+    jax.config.update("jax_enable_preemption_service", False)
     told = _FORM.fullmatch(how)
     if how != "auto" and told is None:
         raise UserError(
@@ -45,7 +54,7 @@ def join(how: str) -> None:
         )
     try:
         if told is None:
-            jax.distributed.initialize()
+            jax.distributed.initialize(shutdown_timeout_seconds=_PATIENCE)
         else:
             count, index = int(told["count"]), int(told["index"])
             if not index < count:
@@ -53,7 +62,9 @@ def join(how: str) -> None:
                     f"--distributed: found process {index}, must be below their "
                     f"number, {count}"
                 )
-            jax.distributed.initialize(told["address"], count, index)
+            jax.distributed.initialize(
+                told["address"], count, index, shutdown_timeout_seconds=_PATIENCE
+            )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         if told is None:
@@ -62,6 +73,12 @@ def join(how: str) -> None:
                 f"processes of each other: {reason}"
             )
         raise UserError(f"--distributed: {reason}") from None
+    own, every = jax.local_device_count(), jax.device_count()
+    if own * jax.process_count() != every:
+        raise UserError(
+            f"--distributed: found {own} devices here of {every} in "
+            f"{jax.process_count()} processes, must be as many in each"
+        )
     if not is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
@@ -81,6 +98,15 @@ def most(value: int) -> int:
     if not several():
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def of_first(text: str) -> str:
+    """The text that the first process calls this with."""
+    if not several():
+        return text
+    raw = text.encode().ljust(_LONGEST, b"\0")
+    told = multihost_utils.broadcast_one_to_all(np.frombuffer(raw, np.uint8))
+    return bytes(told).rstrip(b"\0").decode()
 
 
 class Remote:
@@ -105,6 +131,11 @@ def remote(tree: Any) -> Any:
     return jax.tree.map(lambda x: x if _is_key(x) else Remote(x), tree)
 
 
+def same(tree: Any) -> Any:
+    """What it is given."""
+    return tree
+
+
 def fetched(tree: Any) -> Any:
     """The tree with its arrays whole and on the host; keys as ``device_get`` does."""
     if not several():
@@ -115,7 +146,8 @@ def fetched(tree: Any) -> Any:
         everywhere = {
             k: NamedSharding(x.sharding.mesh, PartitionSpec()) for k, x in parts.items()
         }
-        for k, x in jax.jit(lambda x: x, out_shardings=everywhere)(parts).items():
+        # the same function each time: another would be compiled anew
+        for k, x in jax.jit(same, out_shardings=everywhere)(parts).items():
             leaves[k] = x
     own = [x if _is_here(x) else x.addressable_data(0) for x in leaves]
     return jax.device_get(jax.tree.unflatten(structure, own))

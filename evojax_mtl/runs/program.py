@@ -129,6 +129,7 @@ class Program:
             out_shardings=None if self._own else self._searches,
         )
         self._test = _Prepared(self._map(_measured(search), swept, extra=1), BRIEF)
+        self._whole = _Prepared(processes.same, HASTY, out_shardings=self._everywhere)
         self._take = _Prepared(
             lambda s, i: jax.tree.map(lambda x: x[i], s),
             HASTY,
@@ -186,6 +187,8 @@ class Program:
             self._test.prepare(pool, state, rates, data.only(TEST))
             if self.batched:
                 self._take.prepare(pool, state, number)
+            elif processes.several():
+                self._whole.prepare(pool, state)
             # windowed data compiles its exchange of windows
             self._task_data.dataset(1)
 
@@ -233,7 +236,8 @@ class Program:
     def members(self, state: Any) -> list[Any]:
         """The state of each search, on the host."""
         if not self.batched:
-            return [processes.fetched(state)]
+            whole = self._whole(state) if processes.several() else state
+            return [processes.fetched(whole)]
         taken = (self._take(state, np.int32(i)) for i in range(self.population))
         return [processes.fetched(member) for member in taken]
 

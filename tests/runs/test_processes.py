@@ -25,31 +25,43 @@ def free_address():
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def two(*arguments, devices=2):
-    """Two processes of the command; the first writes."""
+def with_devices(count):
     flags = os.environ["XLA_FLAGS"]
-    flags += f" --xla_force_host_platform_device_count={devices}"
-    address = free_address()
-    return [
-        command(
-            *arguments,
-            *("--distributed", f"{address},2,{index}"),
-            environment=os.environ | {"XLA_FLAGS": flags},
-        )
-        for index in range(2)
-    ]
+    flags += f" --xla_force_host_platform_device_count={count}"
+    return os.environ | {"XLA_FLAGS": flags}
+
+
+@pytest.fixture
+def several():
+    """Starts processes of one run, the first of which writes; none outlives a test."""
+    started = []
+
+    def start(*arguments, devices=(2, 2)):
+        address = free_address()
+        for index, count in enumerate(devices):
+            place = f"{address},{len(devices)},{index}"
+            words = (*arguments, "--distributed", place)
+            started.append(command(*words, environment=with_devices(count)))
+        return started[-len(devices) :]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def ended(processes):
-    """What each printed, on stdout and on stderr without Gloo's own lines."""
+    """What each printed, on stdout without Gloo's lines, and on stderr."""
     told = [process.communicate(timeout=300) for process in processes]
     return [
-        tuple(
-            "\n".join(x for x in text.splitlines() if not x.startswith("[Gloo]"))
-            for text in texts
-        )
-        for texts in told
+        ("\n".join(x for x in out.splitlines() if not x.startswith("[Gloo]")), errors)
+        for out, errors in told
     ]
+
+
+def complaint(errors):
+    """The line that a command ends with on stderr."""
+    return next(x for x in errors.splitlines() if x.startswith("evojax-mtl: error: "))
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +70,10 @@ def whole(tmp_path_factory, fake_method):
     return run(tmp_path_factory.mktemp("whole") / "whole", *SWEEP, "--grows")
 
 
-def test_two_processes_find_what_one_does(whole, tmp_path):
+def test_two_processes_find_what_one_does(whole, tmp_path, several):
     out = tmp_path / "two"
-    processes = two("run", "fake", "--scale", "tiny", "--out", out, *SWEEP, "--grows")
+    words = ("--out", out, *SWEEP, "--grows")
+    processes = several("run", "fake", "--scale", "tiny", *words)
     (first, errors), (second, _) = ended(processes)
     assert [process.returncode for process in processes] == [0, 0], errors
     told = summary(out)
@@ -74,10 +87,11 @@ def test_two_processes_find_what_one_does(whole, tmp_path):
     assert second == ""
 
 
-def test_signal_to_one_stops_all_and_one_process_goes_on(whole, tmp_path):
+def test_signal_to_one_stops_all_and_one_process_goes_on(whole, tmp_path, several):
+    """The one process has fewer devices."""
     out = tmp_path / "stopped"
     words = ("--out", out, *SWEEP, "--grows", "--work", "2000")
-    processes = two("run", "fake", "--scale", "tiny", *words)
+    processes = several("run", "fake", "--scale", "tiny", *words)
     file = out / "metrics.jsonl"
     wait_for(
         lambda: (file.exists() and len(metrics(out)) > 1) or processes[0].poll(), 120
@@ -87,24 +101,26 @@ def test_signal_to_one_stops_all_and_one_process_goes_on(whole, tmp_path):
     assert [process.returncode for process in processes] == [143, 143], errors
     assert f"go on with: evojax-mtl resume {out}" in first
     assert summary(out)["status"] == "interrupted"
-    process = command("resume", out)
+    process = command("resume", out, environment=with_devices(1))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert summary(out)["sessions"] == 2
     assert_same_result(out, whole)
 
 
-def test_state_that_is_each_device_s_own(tmp_path):
+def test_state_that_is_each_device_s_own(tmp_path, several):
     """It is saved, restored and described whole."""
     out, rest = tmp_path / "half", tmp_path / "rest"
     words = ("--iterations", "6", "--mesh", "population=2", "--out", out)
-    processes = two("run", "fake", "--scale", "tiny", *words, devices=1)
+    processes = several("run", "fake", "--scale", "tiny", *words, devices=(1, 1))
     (_, errors), _ = ended(processes)
     assert [process.returncode for process in processes] == [0, 0], errors
     done = summary(out)["generations"]
+    assert summary(out)["compilations_after_first_generation"] == 0
     assert json.loads((out / "best.json").read_text())["own"] == own(6 * done)
     words = ("--set", f"generations={2 * done}", "--out", rest)
-    (_, errors), _ = ended(processes := two("resume", out, *words, devices=1))
+    processes = several("resume", out, *words, devices=(1, 1))
+    (_, errors), _ = ended(processes)
     assert [process.returncode for process in processes] == [0, 0], errors
     assert json.loads((rest / "best.json").read_text())["own"] == own(12 * done)
 
@@ -113,17 +129,49 @@ def own(ticks):
     return [[0.0, 0.0], [float(ticks)] * 2]
 
 
-def test_work_that_the_processes_cannot_share(tmp_path):
+def test_state_of_another_number_of_devices(tmp_path, fake_method, several):
+    """A network for each of two processes does not come of one."""
+    out = run(tmp_path / "one", "--iterations", "6", "--mesh", "population=1")
+    processes = several("resume", out, "--set", "generations=9", "--out", out / "more")
+    for process, (_, errors) in zip(processes, ended(processes), strict=True):
+        assert process.returncode == 2
+        assert "must divide the number of devices that the run was begun on, 1" in (
+            complaint(errors)
+        )
+    assert not (out / "more").exists()
+
+
+def test_work_that_the_processes_cannot_share(tmp_path, several):
     words = ("--seeds", "3", "--out", tmp_path / "three")
-    processes = two("run", "fake", "--scale", "tiny", *words)
-    told = ended(processes)
-    assert [process.returncode for process in processes] == [2, 2]
-    for _, errors in told:
-        assert errors.splitlines()[0] == (
+    processes = several("run", "fake", "--scale", "tiny", *words)
+    for process, (_, errors) in zip(processes, ended(processes), strict=True):
+        assert process.returncode == 2
+        assert complaint(errors) == (
             "evojax-mtl: error: --distributed: found 2 processes, must divide the "
             "searches of the sweep (--seeds times --sweep values), 3"
         )
     assert not (tmp_path / "three").exists()
+
+
+def test_unequally_many_devices(tmp_path, several):
+    words = ("--seeds", "6", "--out", tmp_path / "six")
+    processes = several("run", "fake", "--scale", "tiny", *words, devices=(2, 1))
+    for process, (_, errors) in zip(processes, ended(processes), strict=True):
+        assert process.returncode == 2
+        assert "devices here of 3 in 2 processes, must be as many in each" in (
+            complaint(errors)
+        )
+
+
+def test_folder_that_the_first_cannot_make(tmp_path, several):
+    """The others end too, and do not wait."""
+    (tmp_path / "file").write_text("")
+    words = ("--seeds", "2", "--out", tmp_path / "file" / "inside")
+    processes = several("run", "fake", "--scale", "tiny", *words, devices=(1, 1))
+    (_, first), (_, second) = ended(processes)
+    assert [process.returncode for process in processes] == [2, 2]
+    assert "Not a directory" in complaint(first)
+    assert "the first process could not make" in complaint(second)
 
 
 def test_form_of_the_option(tmp_path, capfd, fake_method):
@@ -138,9 +186,11 @@ def test_form_of_the_option(tmp_path, capfd, fake_method):
         )
     assert main([*words, "--distributed", "host:1,2,2"]) == 2
     assert "found process 2, must be below their number, 2" in capfd.readouterr().err
-    process = command(*words, "--distributed", "auto")
+    launched = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_", "JAX_COORDINATOR")
+    alone = {k: v for k, v in os.environ.items() if not k.startswith(launched)}
+    process = command(*words, "--distributed", "auto", environment=alone)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert errors.startswith(
+    assert complaint(errors).startswith(
         "evojax-mtl: error: --distributed: found auto, must be HOST:PORT,PROCESSES,"
     )
