@@ -23,7 +23,7 @@ the paper's training finds little. CMTR has not been run to its end. Single task
 ordering and CTR have not been run untuned at this scale.
 
 Hardware: 2 CPU cores; ``smoke`` (embedded alphabets) a minute a method and seed,
-``laptop`` up to ten, ``study`` up to an hour, CMTR two. Of ``smoke`` only CMTR has
+``laptop`` up to ten, ``study`` up to an hour, CMTR three. Of ``smoke`` only CMTR has
 been run: it tells that the card works and nothing about the order of the methods.
 """
 
