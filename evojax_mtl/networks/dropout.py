@@ -53,7 +53,12 @@ def seeded_dropout(
     x: Float[Array, "*shape"],
     threshold: Int[Array, ""],
 ) -> Float[Array, "*shape"]:
-    """``dropout`` for a seed that was made beforehand."""
+    """``dropout`` for a seed that was made beforehand.
+
+    With a threshold of ``LEVELS`` it returns ``x`` to the bit, so that nodes which drop
+    nothing need no branch: where two devices of a CPU ran networks of layers at once,
+    results behind one differed from call to call.
+    """
     draws = _bytes(seed, math.prod(x.shape)).reshape(x.shape)
     keep = draws <= (threshold - 1).astype(jnp.uint8)
     return jnp.where(keep, x * (LEVELS / threshold), 0)

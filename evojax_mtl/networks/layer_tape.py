@@ -177,8 +177,6 @@ def _forward_pass(
             y = activate(z, at(nodes.activation, node))
             y = jnp.where(channel < at(nodes.filters, node), y, 0)
             threshold = at(nodes.threshold, node)
-            # no branch for nodes that drop nothing: where two devices of a CPU run
-            # networks at once, results behind one differed from call to call
             y = seeded_dropout(at(seeds, node), y, threshold)
             return put(buffer, y, at(schedule.row, node))
 

@@ -155,9 +155,7 @@ def forward(
             return y
         drops = _drops(plan, at(schedule.operation, node))
         own = jnp.where(drops, threshold, LEVELS)
-        # no branch for nodes that drop nothing: where two devices of a CPU run
-        # networks at once, results behind one differed from call to call. Without the
-        # barrier the operation and the mask are one loop, which takes longer
+        # without the barrier the operation and the mask are one loop, which is slower
         y = jax.lax.optimization_barrier(y)
         return seeded_dropout(at(seeds, node), y, own)
 

@@ -37,7 +37,7 @@ _save: Callable[[str, Any], None] = ocp.save
 _WHOLE = ocp.options.ArrayOptions(
     saving=ocp.options.ArrayOptions.Saving(use_replica_parallel=False)
 )
-# How long a process waits for another's part, which may have failed (seconds).
+# How long one of several processes waits for the others' parts, which may have failed.
 _PATIENCE = ocp.options.AsyncOptions(timeout_secs=300)
 _load: Callable[[str, Any], Any] = ocp.load
 _SOME = ocp.options.PyTreeOptions(
@@ -132,7 +132,8 @@ class Checkpoints:
             partial.mkdir(parents=True)
 
         def arrays():
-            with ocp.Context(array_options=_WHOLE, async_options=_PATIENCE):
+            wait = _PATIENCE if processes.several() else None
+            with ocp.Context(array_options=_WHOLE, async_options=wait):
                 _save(str((partial / "state").absolute()), _leaves(state))
 
         def complete():

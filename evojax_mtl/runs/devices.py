@@ -115,7 +115,7 @@ def resumed_mesh(settings: Settings, tasks: int) -> dict[str, int]:
     """
     processes = jax.process_count()
     begun = math.prod(settings.mesh.values())
-    if settings.population == 1 and hasattr(settings.factory(), "specs"):
+    if settings.population == 1 and hasattr(settings.form.load(), "specs"):
         if begun % processes:
             raise UserError(
                 f"--distributed: found {processes} processes, must divide the number "
