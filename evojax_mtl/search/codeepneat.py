@@ -236,7 +236,9 @@ class CoDeepNEAT(Rounds):
         there = there.at[turns.place].max(turns.active, mode="drop")
         steps = measured * self.bouts * self.iterations
         loss = counts.pop("loss") / (steps * self.tasks * self.individuals)
-        champion = jnp.maximum(state.champion, 0)
+        # in a sweep one search may have ended: it tells its result until the others end
+        champion = jnp.where(measured > 0, state.champion, state.best.fitness)
+        champion = jnp.maximum(champion, 0)
         stalled = last & searching & (done - state.progress >= config.patience)
         state = jax.lax.cond(
             last & searching,

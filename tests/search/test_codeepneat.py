@@ -112,6 +112,11 @@ def test_it_ends_where_there_is_no_progress(cm):
     ended, metrics = cm.advance(waiting)
     assert metrics["final_training"] == 1
     assert cm.search.finished(ended)
+    # beside others of a sweep that go on, it tells its result and does nothing
+    after, metrics = cm.advance(ended)
+    assert metrics["evaluations"] == 0
+    np.testing.assert_array_equal(metrics["validation"], ended.best.fitness)
+    assert_same_bits(after.best, ended.best)
 
 
 def test_growth_changes_nothing_but_capacities(cm):
