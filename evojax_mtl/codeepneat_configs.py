@@ -16,8 +16,8 @@ class AssembledConfig(SearchConfig):
     """
 
     patience: int = option(20, low=1)
-    """The search, or its final training, ends early where the best fitness has not
-    grown for so long (generations)."""
+    """Where the best fitness has not grown for so long evolution ends, and the final
+    training, if there is one, begins early (generations)."""
 
     networks: int = option(100, low=1)
     """Networks that are assembled in a generation (networks)."""
