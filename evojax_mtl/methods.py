@@ -247,7 +247,7 @@ METHODS: dict[str, Method] = {
             "leaf_texts:LEAFTexts",
             _on_texts(
                 "leaf",
-                "those of a fixed network alone: --search hyperparameters; on texts",
+                "a fixed network's hyperparameters: --search hyperparameters; on texts",
                 _LIANG_2019,
                 LEAFHyperparameterConfig,
                 "leaf_hyperparameters:LEAFHyperparameters",
@@ -352,13 +352,14 @@ def method_on(name: str, tasks: str, search: str | None = None) -> Method:
       search: value of ``--search``, which picks among those that are left.
 
     Raises:
-      UserError: there is no such method, or the tasks are no specification.
+      UserError: there is no such method, the tasks are no specification, or of a kind
+        that none of several methods of this name searches.
     """
     method = find_method(name)
     if method.other is None:
         return method
-    from evojax_mtl.tasks.sources import data_kind
+    from evojax_mtl.tasks.sources import check_kind
 
-    kind = data_kind(tasks)
-    forms = [form for form in method.forms if form.data == kind] or [method]
+    kind = check_kind(tasks, *(form.data for form in method.forms))
+    forms = [form for form in method.forms if form.data == kind]
     return next((form for form in forms if form.search == search), forms[0])

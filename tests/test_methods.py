@@ -55,6 +55,14 @@ def test_leaf_is_on_images_too():
         run.read(find_method("leaf"), [*words, "--search", "hyperparameters"])
 
 
+def test_tasks_that_none_of_several_searches_takes_are_told_all_that_there_are():
+    with pytest.raises(UserError) as told:
+        method_on("leaf", "rooms")
+    line = str(told.value)
+    assert "found rooms, which are scenes" in line
+    assert "must be texts: remarks, wikidetox; or images: glyphs, digits" in line
+
+
 def test_another_search_than_those_there_are_is_named():
     with pytest.raises(UserError, match="hyperparameters"):
         run.read(find_method("leaf"), ["--search", "weights"])

@@ -134,14 +134,7 @@ def load(
     Raises:
       UserError: they cannot be loaded, or are not what they must be.
     """
-    found = sources.data_kind(names)
-    if found != data:
-        kinds = sources.KINDS
-        allowed = [n for n, source in sources.SOURCES.items() if source.data == data]
-        raise UserError(
-            f"--tasks: found {names}, which are {kinds[found]}, must be {kinds[data]}: "
-            f"{', '.join(allowed)}"
-        )
+    sources.check_kind(names, data)
     return sources.load_tasks(
         names,
         data_dir=Path(data_dir) if data_dir else None,

@@ -124,8 +124,9 @@ SOURCES: dict[str, Source] = {
         Source(
             "medmnist",
             ":SET+SET",
-            "MedMNIST sets with one label an image, official splits: "
-            f"{', '.join(medmnist.CLASSES)}",
+            "2-D MedMNIST sets, official splits: "
+            f"{', '.join(medmnist.CLASSES)}; and "
+            f"{', '.join(medmnist.FINDINGS)}, with several labels an image",
             "real",
             medmnist.WHERE,
             medmnist.load,
@@ -301,6 +302,26 @@ def data_kind(spec: str) -> Kind:
             f"{KINDS[other]}; allowed: one kind"
         )
     return next(iter(kinds))
+
+
+def check_kind(spec: str, *wanted: Kind) -> Kind:
+    """The kind of the tasks of a specification, which must be one of ``wanted``.
+
+    Raises:
+      UserError: it is another, or the specification is wrong.
+    """
+    found = data_kind(spec)
+    if found not in wanted:
+        allowed = [
+            f"{KINDS[kind]}: "
+            + ", ".join(n for n, source in SOURCES.items() if source.data == kind)
+            for kind in dict.fromkeys(wanted)
+        ]
+        raise UserError(
+            f"--tasks: found {spec}, which are {KINDS[found]}, must be "
+            f"{'; or '.join(allowed)}"
+        )
+    return found
 
 
 def load_tasks(
