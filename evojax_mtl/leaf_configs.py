@@ -211,10 +211,19 @@ class ArchitectureConfig(BlueprintConfig, FrontConfig):
     initial_nodes: int = option(1, low=1)
     """Mean number of modules of the initial blueprints (modules)."""
 
+    survivors: Literal["elites", "all"] = option("elites")
+    """Who of each species survive as they are: its elites, or all but the worst F_l, in
+    whose places alone new individuals come, as in Algorithm 2 (a name)."""
+
     def __post_init__(self) -> None:
         """Checks the bounds and what goes together."""
         super().__post_init__()
         _check_objectives(self, "architecture")
+        if self.survivors == "all" and not self.truncation:
+            raise UserError(
+                f"--truncation: found {self.truncation} with --survivors all, which "
+                "leaves no place for new individuals; must be above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -429,13 +438,13 @@ _LARGE_NETWORKS = _SMALL_NETWORKS | {
     "buckets": 2,
 }
 # ``paper``: Table 2 tells populations and rates, Table 3 the layers and the poolings,
-# Fig. 3 the generations
+# Fig. 3 the generations, Algorithm 2 who survives
 LEAFConfig.presets = {
     "tiny": _TINY_NETWORKS,
     "smoke": _SMALL_NETWORKS,
     "laptop": _LARGE_NETWORKS,
     "study": _LARGE_NETWORKS | {"generations": 20, "networks": 24, "iterations": 300},
-    "paper": {},
+    "paper": {"survivors": "all"},
 }
 
 _FEW: dict[str, Any] = {
@@ -464,12 +473,13 @@ _LARGE_IMAGES: dict[str, Any] = (
     | {"finals": 1, "largest_kernel": 3, "batch": 16, "validation_batches": 100}
 )
 # ``paper``: Table 2 tells populations and rates, Table 3 the layers and the poolings,
-# Fig. 4 the generations, 4.2 the preprocessing of chest X-rays
+# Fig. 4 the generations, 4.2 the preprocessing of chest X-rays, Algorithm 2 who
+# survives
 LEAFImageConfig.presets = {
     "tiny": CMSRConfig.presets["tiny"] | {"initial_nodes": 1, "networks": 4},
     "smoke": _SMALL_IMAGES,
     "laptop": _LARGE_IMAGES,
     "study": _LARGE_IMAGES
     | {"generations": 16, "networks": 14, "iterations": 200, "validation_batches": 200},
-    "paper": {"preprocessing": "imagenet"},
+    "paper": {"preprocessing": "imagenet", "survivors": "all"},
 }

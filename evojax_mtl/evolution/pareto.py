@@ -9,7 +9,8 @@ Algorithm 3 sorts by the first objective and walks down: an individual joins the
 if its second objective is above that of the last to have joined. Algorithm 2 takes
 front after front out of each species until nobody is left; the last fraction F_l of
 that order is removed. ``ranking`` is that order, and ``scores`` tells it to
-``neat.evolve``, whose truncation and elites then are Algorithm 2's steps 7 to 10:
+``neat.evolve``, whose truncation then is Algorithm 2's step 8; with ``NEAT.keep`` those
+who are left survive, steps 9 and 10, otherwise only ``elites`` of them:
 
     score = pareto.scores(accuracy, -size, population.species)
     population, report = neat.evolve(key, config, rates, population, accuracy, score)

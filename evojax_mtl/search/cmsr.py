@@ -43,6 +43,7 @@ class CMSR(CoDeepNEAT):
             target=1,
             species=1,
             elites=config.elites,
+            keep=self.keep,
         )
 
     def genes(self) -> tuple:

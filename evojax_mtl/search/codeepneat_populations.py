@@ -102,6 +102,7 @@ class Populations:
             target=config.species,
             species=config.places,
             elites=config.elites,
+            keep=self.keep,
             tries=_TRIES,
         )
         self.table_neat = self.neat_of_tables()
@@ -196,6 +197,11 @@ class Populations:
     def told(self, state: CoDeepNEATState) -> Metrics:
         """A method's own metrics."""
         return {}
+
+    @property
+    def keep(self) -> bool:
+        """Whether all that truncation leaves of a species survive; see ``NEAT``."""
+        return False
 
     # What a method defines.
 

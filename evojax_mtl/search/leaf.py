@@ -20,6 +20,11 @@ hypervolume: of fitness from 0 to 1, and of the orders of magnitude saved agains
 largest network there can be; with one objective too, as the paper's Fig. 4 compares
 them.
 
+With ``survivors`` all, as at the scale ``paper``, all but the last fraction F_l of each
+species survive, and new individuals take the others' places (Algorithm 2, steps 8 to
+10; "the top fraction F_l of the individuals within each species is passed on"). By
+default the elites alone do, so that few generations see more that is new.
+
 The best network of all generations by fitness is the result, with the weights that
 earned it.
 
@@ -146,6 +151,11 @@ class LEAF(CMSR):
             return None
         by_secondary = self.config.front_order == "secondary"
         return pareto.scores(fitness, -cost, species, by_secondary=by_secondary)
+
+    @property
+    def keep(self) -> bool:
+        """Algorithm 2's steps 8 to 10, if asked."""
+        return self.config.survivors == "all"
 
     def evolve(
         self, key: Array, state: CoDeepNEATState, rates: Rates

@@ -108,9 +108,10 @@ def test_who_failed_comes_last_however_small(bad):
     np.testing.assert_allclose(volume(objectives, jnp.zeros(2)), without, rtol=1e-6)
 
 
-def test_truncation_removes_the_end_of_the_ranking():
+@pytest.mark.parametrize("keep", [False, True])
+def test_truncation_removes_the_end_of_the_ranking(keep):
     # one species: after F_l = 3 / 4 the children are of the first quarter
-    config = neat.NEAT(NO_GENES, target=1, species=1, elites=1)
+    config = neat.NEAT(NO_GENES, target=1, species=1, elites=1, keep=keep)
     rates = neat.Rates(truncation=0.75, crossover=0.0)
     species = jnp.zeros(PEOPLE, jnp.int32)
 
@@ -127,7 +128,8 @@ def test_truncation_removes_the_end_of_the_ranking():
     kept = algorithm_2(range(PEOPLE), x.tolist(), y.tolist())[: PEOPLE // 4]
     assert set(mating.fitter.tolist()) == set(kept)
     elite = np.flatnonzero(mating.elite)
-    assert mating.fitter[elite].tolist() == kept[:1]
+    # steps 8 to 10: who is left stays, new individuals are added to them
+    assert mating.fitter[elite].tolist() == (kept if keep else kept[:1])
 
 
 def test_hypervolume_never_falls_when_someone_joins():

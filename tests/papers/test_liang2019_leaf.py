@@ -6,7 +6,11 @@ import pytest
 
 from evojax_mtl.commands import run
 from evojax_mtl.configs import SCALES, preset
-from evojax_mtl.leaf_configs import LEAFHyperparameterConfig, LEAFImageConfig
+from evojax_mtl.leaf_configs import (
+    LEAFConfig,
+    LEAFHyperparameterConfig,
+    LEAFImageConfig,
+)
 from evojax_mtl.methods import find_method
 from evojax_mtl.search.codeepneat_populations import DECAY
 from evojax_mtl.search.leaf_hyperparameters import table
@@ -94,6 +98,8 @@ def test_the_paper_s_tables_are_the_scale_paper():
     assert (config.largest_kernel, config.most_dropout) == (3, 0.7)
     assert (config.depth, config.sharing) == (4, "evolved")
     assert DECAY == (1e-9, 1e-3)
+    # Algorithm 2
+    assert config.survivors == preset(LEAFConfig, "paper").survivors == "all"
 
 
 def test_equals_do_not_dominate_each_other():

@@ -81,6 +81,12 @@ def test_modules_and_blueprints_rank_by_algorithm_2(case, by_secondary):
             assert found == expected
 
 
+@pytest.mark.parametrize(("survivors", "keep"), [("elites", False), ("all", True)])
+def test_who_survives_is_as_asked_in_both_populations(case, survivors, keep):
+    search = other(case, survivors=survivors)
+    assert (search.module_neat.keep, search.table_neat.keep) == (keep, keep)
+
+
 def test_with_one_objective_fitness_alone_ranks(case):
     state = case.init()
     search = other(case, objective="single")
@@ -239,6 +245,7 @@ def test_the_time_that_a_network_takes_as_its_cost(case):
         (("--secondary", "size"), "--secondary"),
         (("--fewest-units", "99"), "--fewest-units"),
         (("--strategy", "CMA_ES"), "--strategy"),
+        (("--survivors", "all", "--truncation", "0"), "--truncation"),
         (("--search", "hyperparameters", "--modules", "5"), "--modules"),
         (("--preprocessing", "imagenet"), "--preprocessing"),
         (("--search", "hyperparameters", "--preprocessing", "x"), "--preprocessing"),

@@ -24,6 +24,8 @@ class NEAT:
       target: species to have.
       species: species there is room for.
       elites: best individuals of a species that survive as they are.
+      keep: whether all that truncation leaves of a species survive, not the elites
+        alone (Liang 2019, Algorithm 2).
       species_elites: best species that stagnation spares.
       tries: how often a generation is divided into species, at most, until there are
         ``target`` of them; 1 is NEAT, whose threshold moves a step a generation.
@@ -41,6 +43,7 @@ class NEAT:
     target: int = 4
     species: int = 8
     elites: int = 2
+    keep: bool = False
     species_elites: int = 2
     tries: int = 1
     lanes: int = 64

@@ -9,8 +9,10 @@ Shape legend: ``P`` individuals, ``S`` species there is room for.
    offspring, unless it is among the best ``species_elites``.
 3. Offspring: one for each elite of a species (``elites``, at most its size), the others
    in proportion to the shares, by largest remainder.
-4. Elites survive as they are. The worst fraction F_l of each species is removed
-   (Liang 2019, Algorithm 2); parents are drawn uniformly from the others, at least one.
+4. The worst fraction F_l of each species is removed (Liang 2019, Algorithm 2); parents
+   are drawn uniformly from the others, at least one. Elites survive as they are; with
+   ``keep`` all parents do, the best first, as many as their species has offspring, and
+   new individuals come in the place of the removed alone (steps 8 to 10).
 
 A fitness that is not finite counts as the least finite one.
 """
@@ -152,9 +154,10 @@ def mate(
     mine = jnp.searchsorted(ends, slot, side="right", method="compare_all")
     turn = slot - (ends - offspring)[mine]
     begin, size = ranking.begin[mine], ranking.size[mine]
-    elite = turn < jnp.minimum(config.elites, size)
     removed = jnp.floor(rates.truncation * size).astype(jnp.int32)
     parents = jnp.maximum(size - removed, 1)
+    stay = jnp.minimum(config.elites, size)
+    elite = turn < (jnp.maximum(stay, parents) if config.keep else stay)
     pair_key, cross_key = jax.random.split(key)
     draws = jax.random.uniform(pair_key, (2, population))
     picks = jnp.minimum((draws * parents).astype(jnp.int32), parents - 1)
