@@ -214,6 +214,8 @@ def _node(node: dict[str, Any], centre: Point) -> str:
         label = told = f"M{number + 1}"
         if "resolution" in node:
             told += f" at resolution {node['resolution']}"
+        if "weights" in node:
+            told += f", weights {node['weights'] + 1}"
     return (
         f'<g><title>{escape(told)}</title><rect x="{left:.1f}" y="{top:.1f}" {size} '
         f'rx="7" fill="{module_color(number)}"/>'

@@ -121,7 +121,10 @@ def _module(
 def _routing(
     search: Any, network: Network, scales: np.ndarray, kinds: dict[int, int]
 ) -> dict[str, Any]:
-    """One task's routing: modules, and the links between them."""
+    """One task's routing: modules, and the links between them.
+
+    Nodes whose ``weights`` have one number share them.
+    """
     architecture, links = network.architecture, search.links()
     level = architecture.resolution
     active = np.flatnonzero(architecture.edge[:links])
@@ -138,12 +141,15 @@ def _routing(
     final, reads = _ends(network)
     number = {slot: i + 2 for i, slot in enumerate(sorted(final))}
     made = {node: number[slot] for slot, node in final.items()} | {INPUT: INPUT}
+    owner = {slot: int(architecture.slot[node]) for slot, node in final.items()}
+    weights = {node: i for i, node in enumerate(sorted(set(owner.values())))}
     for slot in sorted(final):
         nodes.append(
             {
                 "id": number[slot],
                 "kind": "module",
                 "module": kinds[slot],
+                "weights": weights[owner[slot]],
                 "resolution": int(level[final[slot]]),
             }
         )

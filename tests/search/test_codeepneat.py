@@ -185,6 +185,31 @@ def test_the_result_is_described_and_drawn(case):
         assert (final["kernel"], final["activation"]) == (1, "linear")
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_places_that_share_weights_are_told(case, shared):
+    state = jax.device_get(case.init())
+    networks = state.assembled.network
+    most = max(range(len(networks.module)), key=lambda j: networks.module[j].max())
+    network = jax.tree.map(lambda x: x[most], networks)
+    slot = np.arange(len(network.module))
+    each = case.search.config.layers + 1
+    # the input, the output and merges come first, then each place's layers
+    first = len(slot) % each
+    if shared:
+        # all have the weights of the first one's layers
+        slot[first:] = first + (slot[first:] - first) % each
+    network = network.replace(architecture=network.architecture.replace(slot=slot))
+    found = case.search.describe(
+        state.replace(best=state.best.replace(network=network))
+    )
+    for routing in found["networks"]:
+        modules = [n for n in routing["nodes"] if n["kind"] == "module"]
+        assert len(modules) > 1
+        expected = [0] * len(modules) if shared else list(range(len(modules)))
+        assert [n["weights"] for n in modules] == expected
+        assert f"weights {max(expected) + 1}</title>" in draw(routing)
+
+
 def test_the_best_is_measured_as_it_was_kept(case):
     assert_measured_as_kept(case)
 
