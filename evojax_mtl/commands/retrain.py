@@ -128,7 +128,7 @@ def _read(
         recipe=recipe,
         data_dir=Path(run["data_dir"]) if own and run.get("data_dir") else None,
     )
-    parts = {"options": RetrainOptions} | parts_of(network)
+    parts = {"retrain": RetrainOptions} | parts_of(network)
     target = dataclasses.make_dataclass("Retrain", parts.items(), frozen=True)
     parsed = parse(
         tyro.conf.OmitArgPrefixes[target],
@@ -144,7 +144,7 @@ def _read(
         flags=["from"]
         + [f.name for kind in parts.values() for f in dataclasses.fields(kind)],
     )
-    options = parsed.options
+    options = parsed.retrain
     if not 0 <= options.seed <= MAX_SEED:
         raise UserError(f"--seed: found {options.seed}, must be 0 to {MAX_SEED}")
     settings = RetrainSettings(

@@ -1,4 +1,4 @@
-"""``evojax-mtl retrain RUN``: the network that a run found, trained from scratch."""
+"""``evojax-mtl retrain RUN``: a network that a run found, trained from scratch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,6 +30,10 @@ class NetworkOptions:
 
     search: int | None = None
     """Take what this search of a sweep found, counted from 0 (a number)."""
+
+    front: int | None = None
+    """Take this network of the front that leaf kept in place of the best, counted from
+    0, the cheapest, in the order of best.json (a number)."""
 
     scale: str = ""
     """Preset of the fields below: smoke, laptop, study, paper, tiny; that of the run
@@ -75,7 +79,7 @@ def main(run: str, config: dict[str, Any], words: Sequence[str]) -> int:
         scale=scale,
         data_dir=Path(searched.data_dir) if searched.data_dir else None,
     )
-    parts = {"options": NetworkOptions, "final": type(final)}
+    parts = {"retrain": NetworkOptions, "final": type(final)}
     target = dataclasses.make_dataclass("Retrain", parts.items(), frozen=True)
     parsed = parse(
         tyro.conf.OmitArgPrefixes[target],
@@ -87,7 +91,7 @@ def main(run: str, config: dict[str, Any], words: Sequence[str]) -> int:
         default=target(options, final),
         flags=[f.name for kind in parts.values() for f in dataclasses.fields(kind)],
     )
-    options = parsed.options
+    options = parsed.retrain
     if not 0 <= options.seed <= MAX_SEED:
         raise UserError(f"--seed: found {options.seed}, must be 0 to {MAX_SEED}")
     _check_kind(options.tasks, searched.form.data)
@@ -98,7 +102,7 @@ def main(run: str, config: dict[str, Any], words: Sequence[str]) -> int:
     from evojax_mtl.runs.retrain.networks import NetworkSettings
 
     folder = RunFolder(Path(run))
-    arrays = read_found(folder, searched.population, options.search)
+    arrays = read_found(folder, searched.population, options.search, options.front)
     settings = NetworkSettings(
         method=f"retrain-{searched.method}",
         tasks=options.tasks,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.cli import main
 from evojax_mtl.codeepneat_configs import CMConfig
 from evojax_mtl.errors import UserError
+from evojax_mtl.evolution.front import no_front
 from evojax_mtl.leaf_configs import LEAFImageConfig
 from evojax_mtl.methods import find_method
 from evojax_mtl.pytrees import Pytree
@@ -38,6 +40,7 @@ class State(Pytree):
     """What is read of a search's state."""
 
     best: Best
+    front: Any = None
 
 
 class Terminate(StopAfter):
@@ -67,11 +70,11 @@ def _array(x):
     return np.asarray(x, np.int32 if np.asarray(x).dtype == int else None)
 
 
-def make_run(path, asked, network=None, fitness=(0.5, 0.75)):
+def make_run(path, asked, network=None, fitness=(0.5, 0.75), front=None):
     """A folder as a search leaves it."""
     folder = RunFolder.create(path, asked.to_json())
     if network is not None:
-        state = State(Best(network, np.array(fitness, np.float32)))
+        state = State(Best(network, np.array(fitness, np.float32)), front)
         state = jax.tree.map(_array, state)
         Checkpoints(folder.checkpoints).save(state, Position(3), {})
     return path
@@ -248,6 +251,32 @@ def test_a_retraining_is_no_search_and_goes_on_as_it_was_begun(whole, refused):
     assert "goes on as it was begun" in refused(words)
     run = json.loads((whole / "config.json").read_text())["run"]
     assert "already holds a run" in refused(["retrain", run, "--out", str(whole)])
+
+
+def test_any_network_of_a_front_is_given_the_cheapest_first(tmp_path, found, refused):
+    front = no_front(found, 4)
+    # the third is dominated; the sizes are not in the order of arrival
+    for rate, fitness, size in ((1, 0.9, 50), (2, 0.5, 5), (3, 0.6, 70), (4, 0.7, 20)):
+        item = found.replace(learning_rate=np.float32(rate))
+        front = front.entered(item, jnp.float32(fitness), jnp.float32(-size))
+    path = make_run(
+        tmp_path / "front",
+        settings("leaf", "remarks", search="architecture"),
+        found.replace(learning_rate=np.float32(1)),
+        front=front,
+    )
+    folder = RunFolder(path)
+    given = [
+        read_found(folder, 1, None, number)[".learning_rate"] for number in range(3)
+    ]
+    assert given == [2, 4, 1]
+    assert read_found(folder, 1, None).keys() == read_found(folder, 1, None, 0).keys()
+    told = "--front: found 3, must be one of the 3 networks of the front of"
+    assert told in refused(["retrain", str(path), "--front", "3"])
+    alone = make_run(tmp_path / "cm", settings("cm", "digits"), found)
+    line = refused(["retrain", str(alone), "--front", "0"])
+    assert "--front: found 0, but" in line
+    assert "has no front" in line
 
 
 def test_a_sweep_gives_the_network_of_the_search_that_is_asked_for(tmp_path, found):

@@ -1,4 +1,4 @@
-"""The network that a search assembled and found, apart from the search.
+"""A network that a search assembled and found, apart from the search.
 
 It lies in the checkpoints of the search's run, and then as ``network.npz`` in the
 folder of its final training: an array under each path, which needs neither the run nor
@@ -10,22 +10,26 @@ from typing import Any
 from zipfile import BadZipFile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from evojax_mtl.architectures.layers import Layers, Network
 from evojax_mtl.architectures.table import Architecture
 from evojax_mtl.codeepneat_configs import CMTRConfig
 from evojax_mtl.errors import UserError
+from evojax_mtl.evolution.front import Front
 from evojax_mtl.genomes.graphs import Graph
 from evojax_mtl.genomes.module_sets import ModuleSet
 from evojax_mtl.leaf_configs import ArchitectureConfig
 from evojax_mtl.runs.checkpoints import Checkpoints
 from evojax_mtl.runs.folder import RunFolder
+from evojax_mtl.search.leaf_objectives import members
 
 FILE = "network.npz"
 Arrays = dict[str, np.ndarray]
 
 _NETWORK, _FITNESS = ".best.network", ".best.fitness"
+_FRONT, _MEMBERS = ".front.", ".front.items"
 
 
 def _blank(kind: Any, **parts: Any) -> Any:
@@ -48,16 +52,19 @@ _SETS = _blank(
 )
 
 
-def read_found(folder: RunFolder, searches: int, search: int | None) -> Arrays:
-    """The best network of a run, by its arrays' paths.
+def read_found(
+    folder: RunFolder, searches: int, search: int | None, front: int | None = None
+) -> Arrays:
+    """The best network of a run, or one of its front, by its arrays' paths.
 
     Args:
       folder: of the run.
       searches: that the run has.
       search: which of them, from 0; None where there is one.
+      front: which network of the front, from 0, the cheapest; None for the best.
 
     Raises:
-      UserError: if there is no such search, or it has measured no network.
+      UserError: if there is no such search or network, or none has been measured.
     """
     if searches > 1 and (search is None or not 0 <= search < searches):
         found = "nothing" if search is None else search
@@ -67,7 +74,8 @@ def read_found(folder: RunFolder, searches: int, search: int | None) -> Arrays:
         )
     if searches == 1 and search is not None:
         raise UserError(f"--search: found {search}, but {folder.path} holds one search")
-    best = Checkpoints(folder.checkpoints).part(_NETWORK, _FITNESS)
+    parts = (_NETWORK, _FITNESS) if front is None else (_NETWORK, _FITNESS, _FRONT)
+    best = Checkpoints(folder.checkpoints).part(*parts)
     if best is not None and searches > 1:
         best = {path: array[search] for path, array in best.items()}
     if best is None or not (best[_FITNESS] >= 0).all():
@@ -75,11 +83,36 @@ def read_found(folder: RunFolder, searches: int, search: int | None) -> Arrays:
             f"{folder.path}: has measured no network yet, must have been run for a "
             "generation"
         )
+    if front is None:
+        return _below(best, _NETWORK)
+    place = _place(folder, best, front)
+    return {path: many[place] for path, many in _below(best, _MEMBERS).items()}
+
+
+def _below(arrays: Arrays, prefix: str) -> Arrays:
     return {
-        path.removeprefix(_NETWORK): array
-        for path, array in best.items()
-        if path.startswith(_NETWORK)
+        path.removeprefix(prefix): array
+        for path, array in arrays.items()
+        if path.startswith(prefix)
     }
+
+
+def _place(folder: RunFolder, arrays: Arrays, number: int) -> int:
+    """Where the ``number``-th network of the front lies."""
+    own = _below(arrays, _FRONT)
+    if not own:
+        raise UserError(
+            f"--front: found {number}, but {folder.path} has no front, must be left "
+            "out: leaf keeps one"
+        )
+    scores = (jnp.asarray(own[name]) for name in ("primary", "secondary"))
+    there = members(Front(None, *scores))
+    if not 0 <= number < len(there):
+        raise UserError(
+            f"--front: found {number}, must be one of the {len(there)} networks of the "
+            f"front of {folder.path}, 0, the cheapest, to {len(there) - 1}"
+        )
+    return there[number]
 
 
 def network_of(arrays: Arrays, searched: Any, where: Path) -> Any:
