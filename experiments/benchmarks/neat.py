@@ -50,14 +50,15 @@ class Ours:
         self._evolve = jax.jit(partial(self._generation, config), donate_argnums=2)
 
     def _generation(self, config, key, population, rates):
-        fitness_key, key = jax.random.split(key)
+        fitness_key, key = jax.random.split(
+            jax.random.fold_in(key, population.generation)
+        )
         fitness = jax.random.uniform(fitness_key, (self.count,))
         return neat.evolve(key, config, rates, population, fitness)
 
     def evolve(self) -> None:
         """One generation of reproduction and speciation."""
-        self.key, key = jax.random.split(self.key)
-        out = self._evolve(key, self.population, self.rates)
+        out = self._evolve(self.key, self.population, self.rates)
         self.population, self.report = jax.block_until_ready(out)
         self.exhausted += int(self.report.exhausted)
 
