@@ -12,11 +12,18 @@ from evojax_mtl.codeepneat_configs import (
 from evojax_mtl.configs import SearchConfig, at_most, flag, option
 from evojax_mtl.errors import UserError
 
-_OF_NEAT = ("species", "mutate", "deviation", "crossover", "truncation")
+_OF_NEAT = (
+    "species",
+    "survivors",
+    "mutate",
+    "deviation",
+    "crossover",
+    "truncation",
+)
 
 
-def _check_objectives(config: Any, search: str) -> None:
-    """Raises ``UserError`` for another search, or an order that nothing selects by."""
+def _check_selection(config: Any, search: str) -> None:
+    """Raises ``UserError`` for another search, or where nothing can be selected so."""
     if config.search != search:
         raise UserError(
             f"--search: found {config.search}, must be {search} with these tasks and "
@@ -26,6 +33,11 @@ def _check_objectives(config: Any, search: str) -> None:
         raise UserError(
             f"--front-order: found {config.front_order} with --objective single, which "
             "ranks by accuracy alone; must be primary, or --objective multi"
+        )
+    if config.survivors == "all" and not config.truncation:
+        raise UserError(
+            f"--truncation: found {config.truncation} with --survivors all, which "
+            "leaves no place for new individuals; must be above 0"
         )
 
 
@@ -39,6 +51,10 @@ class FrontConfig(SearchConfig):
 
     front_order: Literal["primary", "secondary"] = option("primary")
     """Objective that ranks within a Pareto front: the fitness, or the cost (a name)."""
+
+    survivors: Literal["elites", "all"] = option("elites")
+    """Who of each species survive as they are: its elites, or all but the worst F_l, in
+    whose places alone new individuals come, as in Algorithm 2 (a name)."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +171,7 @@ class LEAFHyperparameterConfig(TextConfig):
     def __post_init__(self) -> None:
         """Checks the bounds and what goes together."""
         super().__post_init__()
-        _check_objectives(self, "hyperparameters")
+        _check_selection(self, "hyperparameters")
         if self.taps % 2 == 0:
             raise UserError(f"--taps: found {self.taps}, must be odd")
         if self.strategy == "neat":
@@ -211,19 +227,10 @@ class ArchitectureConfig(BlueprintConfig, FrontConfig):
     initial_nodes: int = option(1, low=1)
     """Mean number of modules of the initial blueprints (modules)."""
 
-    survivors: Literal["elites", "all"] = option("elites")
-    """Who of each species survive as they are: its elites, or all but the worst F_l, in
-    whose places alone new individuals come, as in Algorithm 2 (a name)."""
-
     def __post_init__(self) -> None:
         """Checks the bounds and what goes together."""
         super().__post_init__()
-        _check_objectives(self, "architecture")
-        if self.survivors == "all" and not self.truncation:
-            raise UserError(
-                f"--truncation: found {self.truncation} with --survivors all, which "
-                "leaves no place for new individuals; must be above 0"
-            )
+        _check_selection(self, "architecture")
 
 
 @dataclass(frozen=True)

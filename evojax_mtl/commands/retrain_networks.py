@@ -94,7 +94,9 @@ def main(run: str, config: dict[str, Any], words: Sequence[str]) -> int:
     options = parsed.retrain
     if not 0 <= options.seed <= MAX_SEED:
         raise UserError(f"--seed: found {options.seed}, must be 0 to {MAX_SEED}")
-    _check_kind(options.tasks, searched.form.data)
+    from evojax_mtl.tasks.sources import check_kind
+
+    check_kind(options.tasks, searched.form.data)
     if options.out is not None:
         RunFolder.check_free(options.out)
     from evojax_mtl.runs import launch
@@ -121,15 +123,3 @@ def main(run: str, config: dict[str, Any], words: Sequence[str]) -> int:
         arrays=arrays,
     )
     return launch.start(settings, options.out)
-
-
-def _check_kind(tasks: str, wanted: str) -> None:
-    """Raises ``UserError`` for tasks that the network cannot read."""
-    from evojax_mtl.tasks.sources import KINDS, data_kind
-
-    found = data_kind(tasks)
-    if found != wanted:
-        raise UserError(
-            f"--tasks: found {tasks}, which are {KINDS[found]}, must be "
-            f"{KINDS[wanted]}, as those of the run"
-        )

@@ -165,7 +165,9 @@ def names() -> tuple[str, ...]:
     return (NAME, *(name for name in algorithms if name not in _NEVER))
 
 
-def find_strategy(name: str, space: Space, individuals: int, species: int) -> Strategy:
+def find_strategy(
+    name: str, space: Space, individuals: int, species: int, *, keep: bool = False
+) -> Strategy:
     """The strategy of this name.
 
     Args:
@@ -173,6 +175,7 @@ def find_strategy(name: str, space: Space, individuals: int, species: int) -> St
       space: what the genes mean.
       individuals: population.
       species: that ``neat`` aims at.
+      keep: whether ``neat`` keeps all that truncation leaves; see ``NEAT``.
 
     Raises:
       UserError: there is none of this name, it cannot evolve a table, or not with such
@@ -187,6 +190,7 @@ def find_strategy(name: str, space: Space, individuals: int, species: int) -> St
             target=species,
             species=species + 1,
             elites=1,
+            keep=keep,
         )
         return NEATStrategy(config)
     if name in _NEVER:

@@ -11,9 +11,10 @@ of the layers, dropout, weight decay, scale of random weights. One generation:
 2. the strategy makes the next population (``evolution.strategies``).
 
 With two objectives species rank by Pareto fronts of fitness and cost, Algorithms 2 and
-3. The best network of all generations is the result, with the weights that earned its
-fitness, as training it longer did not help (4.1). The front of all networks so far and
-its hypervolume are told each generation, as in ``leaf``.
+3; with ``survivors`` all who is left survives, as in ``leaf``. The best network of all
+generations is the result, with the weights that earned its fitness, as training it
+longer did not help (4.1). The front of all networks so far and its hypervolume are told
+each generation, as in ``leaf``.
 
 Where the paper leaves room: it does not tell the network whose hyperparameters evolve,
 nor which these are beyond learning rate, training algorithm and preprocessing; nor the
@@ -93,7 +94,11 @@ class LEAFHyperparameters:
         self.config = config
         self.space = table(config)
         self.strategy = find_strategy(
-            config.strategy, self.space, config.population, config.species
+            config.strategy,
+            self.space,
+            config.population,
+            config.species,
+            keep=config.survivors == "all",
         )
         self.network = TextNetwork(
             dimensions=data.table.shape[1],

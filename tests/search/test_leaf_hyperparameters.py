@@ -196,8 +196,9 @@ def test_a_fixed_preprocessing_is_that_of_all():
     assert search.network.preprocessing == ("unit",)
 
 
-def test_with_two_objectives_the_smallest_of_equals_survive():
-    search = search_of(objective="multi")
+@pytest.mark.parametrize(("survivors", "count"), [("elites", 1), ("all", 3)])
+def test_with_two_objectives_the_smallest_of_equals_survive(survivors, count):
+    search = search_of(objective="multi", survivors=survivors)
     data, rates = data_of("leaf@hyperparameters").dataset(0), search.hyperparameters()
     state = jax.jit(search.init)(jax.random.key(0), rates, data)
     strategy = state.strategy.replace(species=jnp.zeros_like(state.strategy.species))
@@ -213,6 +214,10 @@ def test_with_two_objectives_the_smallest_of_equals_survive():
     left = np.sort(widths[~failed])
     assert now[0] == left[0]
     assert set(now.tolist()) <= set(left[: len(widths) // 2].tolist())
+    # the first ones as they were, the others with another of every gene
+    wild = jax.jit(search._evolve)(calm | {"mutate": 1.0}, state)
+    before = {tuple(own) for own in state.values.tolist()}
+    assert sum(tuple(own) in before for own in wild.values.tolist()) == count
 
 
 @pytest.mark.parametrize("strategy", ["CMA_ES", "SimpleGA"])
@@ -240,6 +245,14 @@ def test_a_strategy_of_evosax_keeps_the_states_shapes(strategy):
         (
             {"strategy": "CMA_ES", "truncation": 0.3},
             "--truncation: found 0.3 with --strategy CMA_ES, which has none",
+        ),
+        (
+            {"strategy": "CMA_ES", "survivors": "all"},
+            "--survivors: found all with --strategy CMA_ES, which has none",
+        ),
+        (
+            {"survivors": "all", "truncation": 0.0},
+            "--truncation: found 0.0 with --survivors all",
         ),
         ({"strategy": "CMA"}, "--strategy: unknown 'CMA', did you mean 'CMA_ES'"),
     ],
